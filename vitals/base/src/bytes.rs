@@ -81,7 +81,11 @@ impl<'a> Reader<'a> {
 
     /// Returns an error when bytes are left over.
     pub const fn end(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -101,7 +105,9 @@ impl Writer {
     /// Returns an empty writer with room for `capacity` bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+        Self {
+            bytes: Vec::with_capacity(capacity),
+        }
     }
 
     /// Puts bytes as they are.
@@ -144,9 +150,13 @@ impl Writer {
     ///
     /// # Panics
     /// When `bytes` is longer than a `u32` can say, which no format here comes near.
-    #[expect(clippy::expect_used, reason = "4 GiB in memory would have failed long before")]
+    #[expect(
+        clippy::expect_used,
+        reason = "4 GiB in memory would have failed long before"
+    )]
     pub fn prefixed(&mut self, bytes: &[u8]) -> &mut Self {
-        self.u32(u32::try_from(bytes.len()).expect("shorter than 4 GiB")).put(bytes)
+        self.u32(u32::try_from(bytes.len()).expect("shorter than 4 GiB"))
+            .put(bytes)
     }
 
     /// Returns what was put.
@@ -166,11 +176,13 @@ impl Writer {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Returns the bytes that hexadecimal `text` spells.
@@ -199,7 +211,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut writer = Writer::new();
-        writer.u8(1).u16(2).u32(3).i32(-4).u64(5).i64(-6).prefixed(b"seven");
+        writer
+            .u8(1)
+            .u16(2)
+            .u32(3)
+            .i32(-4)
+            .u64(5)
+            .i64(-6)
+            .prefixed(b"seven");
         let bytes = writer.into_vec();
         let mut reader = Reader::new(&bytes);
         assert_eq!(reader.u8(), Ok(1));
@@ -217,7 +236,10 @@ mod tests {
         let mut long = Writer::new();
         long.prefixed(b"12345678");
         assert_eq!(Reader::new(long.as_slice()).prefixed(7), Err(Malformed));
-        assert_eq!(Reader::new(&[255, 255, 255, 255]).prefixed(usize::MAX), Err(Malformed));
+        assert_eq!(
+            Reader::new(&[255, 255, 255, 255]).prefixed(usize::MAX),
+            Err(Malformed)
+        );
         assert_eq!(Reader::new(&[0]).end(), Err(Malformed));
     }
 

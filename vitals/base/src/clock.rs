@@ -10,13 +10,19 @@ impl Micros {
     /// Returns the time as far ahead of `self` as `by`, stopping at the end of time.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Returns the time as far behind `self` as `by`, stopping at the start of time.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Returns how far `self` lies behind `later`; zero when it does not.
@@ -58,7 +64,10 @@ mod manual {
         /// Returns a clock that stands at `start`.
         #[must_use]
         pub const fn new(start: Micros) -> Self {
-            Self { start: start.0, now: AtomicI64::new(start.0) }
+            Self {
+                start: start.0,
+                now: AtomicI64::new(start.0),
+            }
         }
 
         /// Turns both of its times forward.

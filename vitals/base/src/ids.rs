@@ -98,12 +98,18 @@ mod tests {
                 counts[Slot(slot).partition(partitions).0 as usize] += 1;
             }
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-            assert!(most - least <= 1, "{partitions} partitions: {least}..{most}");
+            assert!(
+                most - least <= 1,
+                "{partitions} partitions: {least}..{most}"
+            );
         }
     }
 
     #[test]
     fn debug_shows_four_bytes_only() {
-        assert_eq!(format!("{:?}", Pseudonym([0xab; 16])), "Pseudonym(abababab..)");
+        assert_eq!(
+            format!("{:?}", Pseudonym([0xab; 16])),
+            "Pseudonym(abababab..)"
+        );
     }
 }

@@ -50,7 +50,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { leaves: 64, rows: 16_384 }
+        Self {
+            leaves: 64,
+            rows: 16_384,
+        }
     }
 }
 
@@ -118,13 +121,20 @@ impl Columns {
         let place = |leaf: &Leaf| (leaf.kind.spec().number, leaf.channel);
         let leaves = self.leaves.is_sorted_by(|a, b| place(a) < place(b));
         let rows = |leaf: &Leaf| leaf.rows.is_sorted_by(|a, b| a.time < b.time);
-        if leaves && self.leaves.iter().all(rows) { Ok(()) } else { Err(Reject::NotAscending) }
+        if leaves && self.leaves.iter().all(rows) {
+            Ok(())
+        } else {
+            Err(Reject::NotAscending)
+        }
     }
 }
 
 /// Writes one leaf as a device hashes and sends it.
 pub fn encode_leaf(leaf: &Leaf, writer: &mut Writer) {
-    writer.u8(ROWS).u16(leaf.kind.spec().number).u8(leaf.channel);
+    writer
+        .u8(ROWS)
+        .u16(leaf.kind.spec().number)
+        .u8(leaf.channel);
     writer.u32(u32::try_from(leaf.rows.len()).unwrap_or(u32::MAX));
     for row in &leaf.rows {
         writer.i64(row.time.0);
@@ -155,10 +165,18 @@ fn decode_leaf(reader: &mut Reader<'_>, rows_left: usize) -> Result<Leaf, Reject
         .iter()
         .map(|quality| {
             let time = Micros(times.i64().map_err(malformed)?);
-            Ok(Row { time, value: values.i32().map_err(malformed)?, quality: *quality })
+            Ok(Row {
+                time,
+                value: values.i32().map_err(malformed)?,
+                quality: *quality,
+            })
         })
         .collect::<Result<_, Reject>>()?;
-    Ok(Leaf { kind, channel, rows })
+    Ok(Leaf {
+        kind,
+        channel,
+        rows,
+    })
 }
 
 const fn malformed(_: pulseward_base::bytes::Malformed) -> Reject {
@@ -172,19 +190,27 @@ mod tests {
     use super::*;
 
     fn leaf(kind: Kind, channel: u8, rows: &[(i64, i32)]) -> Leaf {
-        let row = |&(time, value): &(i64, i32)| Row { time: Micros(time), value, quality: 0 };
-        Leaf { kind, channel, rows: rows.iter().map(row).collect() }
+        let row = |&(time, value): &(i64, i32)| Row {
+            time: Micros(time),
+            value,
+            quality: 0,
+        };
+        Leaf {
+            kind,
+            channel,
+            rows: rows.iter().map(row).collect(),
+        }
     }
 
     #[test]
     fn the_layout_is_frozen() {
         let columns = Columns::new(vec![leaf(Kind::SpO2, 3, &[(1, 970), (2, -1)])]).unwrap();
         let expect = [
-            &[1, 0][..],                                        // one leaf
-            &[1, 2, 0, 3, 2, 0, 0, 0],                          // rows, SpO2, channel 3, two
-            &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],  // times
-            &[0xca, 3, 0, 0, 0xff, 0xff, 0xff, 0xff],           // values
-            &[0, 0],                                            // qualities
+            &[1, 0][..],                                       // one leaf
+            &[1, 2, 0, 3, 2, 0, 0, 0],                         // rows, SpO2, channel 3, two
+            &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0], // times
+            &[0xca, 3, 0, 0, 0xff, 0xff, 0xff, 0xff],          // values
+            &[0, 0],                                           // qualities
         ];
         assert_eq!(columns.encode(), expect.concat());
     }
@@ -196,8 +222,14 @@ mod tests {
         let check = |leaves, reject| assert_eq!(Columns::new(leaves), Err(reject));
         check(vec![oxygen(), heart()], Reject::NotAscending);
         check(vec![heart(), heart()], Reject::NotAscending);
-        check(vec![leaf(Kind::SpO2, 0, &[(1, 970), (1, 971)])], Reject::NotAscending);
-        check(vec![leaf(Kind::SpO2, 0, &[(2, 970), (1, 971)])], Reject::NotAscending);
+        check(
+            vec![leaf(Kind::SpO2, 0, &[(1, 970), (1, 971)])],
+            Reject::NotAscending,
+        );
+        check(
+            vec![leaf(Kind::SpO2, 0, &[(2, 970), (1, 971)])],
+            Reject::NotAscending,
+        );
         check(vec![leaf(Kind::SpO2, 0, &[])], Reject::Malformed);
         check(vec![], Reject::Malformed);
     }
@@ -205,12 +237,20 @@ mod tests {
     #[test]
     fn lengths_are_bounded_before_anything_is_allocated() {
         let limits = Limits { leaves: 1, rows: 1 };
-        let two = Columns::new(vec![leaf(Kind::SpO2, 0, &[(1, 1), (2, 2)])]).unwrap().encode();
+        let two = Columns::new(vec![leaf(Kind::SpO2, 0, &[(1, 1), (2, 2)])])
+            .unwrap()
+            .encode();
         assert_eq!(Columns::decode(&two, limits), Err(Reject::TooLarge));
         let claims_all = [&[1, 0, 1, 2, 0, 0][..], &[255; 4]].concat();
-        assert_eq!(Columns::decode(&claims_all, Limits::default()), Err(Reject::TooLarge));
+        assert_eq!(
+            Columns::decode(&claims_all, Limits::default()),
+            Err(Reject::TooLarge)
+        );
         let unknown_kind = [&[1, 0, 1, 0xff, 0xff, 0][..], &[0; 4]].concat();
-        assert_eq!(Columns::decode(&unknown_kind, limits), Err(Reject::UnknownKind));
+        assert_eq!(
+            Columns::decode(&unknown_kind, limits),
+            Err(Reject::UnknownKind)
+        );
     }
 
     proptest! {

@@ -142,7 +142,11 @@ mod tests {
             assert_eq!(Kind::from_name(kind.spec().name), Some(*kind));
             assert!(kind.spec().lowest <= kind.spec().highest);
         }
-        assert!(Kind::ALL.windows(2).all(|pair| pair[0].spec().number < pair[1].spec().number));
+        assert!(
+            Kind::ALL
+                .windows(2)
+                .all(|pair| pair[0].spec().number < pair[1].spec().number)
+        );
         assert_eq!(Kind::from_number(0), None);
     }
 
