@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What judges a patient's vital signs: clinical rules, features, models, and the certificates that
+//! say what an attacker would have had to poison or perturb to change a judgement.
+//!
+//! Nothing here does I/O, reads a clock, or draws a random number. A judgement is a pure function of
+//! its input and of a signed artefact.
+
+pub mod rules;
