@@ -1,1 +1,5 @@
-//! Placeholder.
+//! History.
+
+pub mod schema;
+mod material;
+pub mod file;
