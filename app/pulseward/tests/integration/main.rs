@@ -1,0 +1,13 @@
+//! The whole of Pulseward as real processes, and the documents held against the code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod documents;
+mod house;
