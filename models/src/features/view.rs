@@ -1,0 +1,214 @@
+//! The hours of a window as models read them, and as they would be with held sensors.
+
+use super::{CARRIED_HOURS, HOURS, Lane, PARTS, VITALS, drift, place};
+
+/// How long an attacker holds the sensors, up to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// So many of the newest hours, at most [`HOURS`]; the readings of the hours before are true.
+    Hours(u8),
+    /// Every reading there ever was.
+    WholeStay,
+}
+
+impl Hold {
+    /// All of them, rising; the first holds nothing.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=HOURS as u8).map(Self::Hours).chain([Self::WholeStay])
+    }
+
+    /// Returns whether a reading so many hours old is held; one before the window is so only in
+    /// the whole stay.
+    const fn covers(self, age: usize) -> bool {
+        match self {
+            Self::Hours(hours) => age < hours as usize,
+            Self::WholeStay => true,
+        }
+    }
+}
+
+/// The hours of every vital, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hours {
+    vitals: [VitalHours; VITALS.len()],
+}
+
+/// The hours of one vital, in [`PARTS`] of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VitalHours {
+    /// The mean of each measured hour, newest first.
+    measured: [Option<i64>; HOURS],
+    /// The last mean from before the window, if it still stands in.
+    before: Option<i64>,
+    /// The baseline of the hours before the window.
+    baseline: Option<i64>,
+}
+
+/// What one vital is described by, in steps of its kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VitalFeatures {
+    /// The newest measured hour.
+    pub last: f64,
+    /// The mean of the last six hours, each standing for itself or for the one before.
+    pub mean_6h: f64,
+    /// The same over twelve hours.
+    pub mean_12h: f64,
+    /// The standard deviation of the measured hours of the last twelve; none with fewer than two.
+    pub deviation_12h: Option<f64>,
+    /// The least measured hour of the last twelve, or the one that stands in.
+    pub least_12h: f64,
+    /// The most.
+    pub most_12h: f64,
+    /// The last hour less the mean of the six before; zero without those.
+    pub rise_6h: f64,
+    /// The last hour less the slow baseline of all before; zero without one.
+    pub above_baseline: f64,
+}
+
+impl Hours {
+    pub(super) fn of(newest: i64, lanes: &[Lane; VITALS.len()]) -> Self {
+        Self {
+            vitals: lanes.each_ref().map(|lane| VitalHours::of(newest, lane)),
+        }
+    }
+
+    /// Returns what describes the vital at `index` of [`VITALS`], if it is known at all.
+    #[must_use]
+    pub fn features(&self, index: usize) -> Option<VitalFeatures> {
+        self.vital(index)?.features()
+    }
+
+    /// Returns the hours as they would read if each held reading of the vital at `index` were moved
+    /// by `parts` of a step.
+    #[must_use]
+    pub fn held(&self, index: usize, hold: Hold, parts: i64) -> Self {
+        let mut moved = self.clone();
+        if let Some(vital) = moved.vitals.get_mut(index) {
+            *vital = vital.held(hold, parts);
+        }
+        moved
+    }
+
+    pub(crate) fn vital(&self, index: usize) -> Option<&VitalHours> {
+        self.vitals.get(index)
+    }
+}
+
+impl VitalHours {
+    fn of(newest: i64, lane: &Lane) -> Self {
+        let mut measured = [None; HOURS];
+        for (hour, slot) in (newest - (HOURS as i64 - 1)..=newest)
+            .rev()
+            .zip(&mut measured)
+        {
+            *slot = lane.hours.get(place(hour)).and_then(|bucket| bucket.mean());
+        }
+        let before = lane
+            .carried
+            .and_then(|(hour, mean)| (newest - hour < CARRIED_HOURS).then_some(mean));
+        Self {
+            measured,
+            before,
+            baseline: lane.baseline,
+        }
+    }
+
+    /// Returns the same hours with the held ones moved. A mean moves by exactly as much as each of
+    /// its readings, so this is what an attacker reaches, not only a bound.
+    pub(crate) fn held(&self, hold: Hold, parts: i64) -> Self {
+        let mut moved = *self;
+        for (age, slot) in moved.measured.iter_mut().enumerate() {
+            if hold.covers(age) {
+                *slot = slot.map(|mean| mean + parts);
+            }
+        }
+        if hold == Hold::WholeStay {
+            moved.before = moved.before.map(|mean| mean + parts);
+            moved.baseline = moved.baseline.map(|mean| mean + parts);
+        }
+        moved
+    }
+
+    /// Returns the sum and the number of the newest `hours` hours; one that was not measured counts
+    /// as the one before it, and the oldest ones without any are left out.
+    pub(crate) fn filled(&self, skip: usize, hours: usize) -> Option<(i64, i64)> {
+        let mut value = self.before;
+        let (mut sum, mut count) = (0, 0);
+        for (age, measured) in self.measured.iter().enumerate().rev() {
+            value = measured.or(value);
+            if let Some(value) = value
+                && age >= skip
+                && age < skip + hours
+            {
+                sum += value;
+                count += 1;
+            }
+        }
+        (count > 0).then_some((sum, count))
+    }
+
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.measured
+            .iter()
+            .copied()
+            .flatten()
+            .next()
+            .or(self.before)
+    }
+
+    pub(crate) fn least(&self) -> Option<i64> {
+        self.measured
+            .iter()
+            .copied()
+            .flatten()
+            .min()
+            .or(self.before)
+    }
+
+    pub(crate) fn most(&self) -> Option<i64> {
+        self.measured
+            .iter()
+            .copied()
+            .flatten()
+            .max()
+            .or(self.before)
+    }
+
+    fn features(&self) -> Option<VitalFeatures> {
+        let last = self.last()?;
+        let mean = |(sum, count): (i64, i64)| sum as f64 / (count * PARTS) as f64;
+        let steps = |parts: i64| parts as f64 / PARTS as f64;
+        // The hour that `last` comes from is not part of what it is compared with.
+        let baseline = self
+            .measured
+            .iter()
+            .skip(1)
+            .rev()
+            .flatten()
+            .fold(self.baseline, |baseline, mean| Some(drift(baseline, *mean)));
+        Some(VitalFeatures {
+            last: steps(last),
+            mean_6h: mean(self.filled(0, 6)?),
+            mean_12h: mean(self.filled(0, HOURS)?),
+            deviation_12h: self.deviation(),
+            least_12h: steps(self.least()?),
+            most_12h: steps(self.most()?),
+            rise_6h: self
+                .filled(1, 6)
+                .map_or(0.0, |before| steps(last) - mean(before)),
+            above_baseline: baseline.map_or(0.0, |baseline| steps(last - baseline)),
+        })
+    }
+
+    fn deviation(&self) -> Option<f64> {
+        let (mut count, mut sum, mut squares) = (0_i64, 0_i64, 0_i64);
+        for mean in self.measured.iter().flatten() {
+            count += 1;
+            sum += mean;
+            squares += mean * mean;
+        }
+        // A plausible mean has fewer than 24 bits, so its square times twelve squared fits.
+        let spread = (count * squares - sum * sum).max(0);
+        (count >= 2).then(|| (spread as f64 / (count * (count - 1)) as f64).sqrt() / PARTS as f64)
+    }
+}
