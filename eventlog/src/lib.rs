@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The event log: the one way by which the stages of the pipeline speak with each other.
+//!
+//! Reading order: [`Topic`] says what there is, [`Backend`] what keeps it, [`body`] what entries
+//! say, [`Log`] how they are sealed, appended, opened and followed. `docs/formats/log.md` has the
+//! bytes.
+
+pub mod backend;
+pub mod body;
+mod topic;
+
+pub use crate::{
+    backend::{
+        Backend, Bounds, Class, CompactionKey, LogError, MAX_ENTRY_BYTES, Pending, RawAppend,
+        RawEntry, ReadLimits, TrimPoint,
+    },
+    body::{Body, EntryKind},
+    topic::{Cause, Position, Retention, Topic},
+};
