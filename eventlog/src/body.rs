@@ -13,7 +13,10 @@ mod state;
 
 use std::fmt;
 
-use pulseward_base::bytes::{Malformed, Reader, Writer};
+use pulseward_base::{
+    Pseudonym,
+    bytes::{Malformed, Reader, Writer},
+};
 
 pub use self::{
     alert::{Alert, AlertReading, AlertState, Delivery, DeliveryState, Severity, alert_id},
@@ -85,8 +88,8 @@ kinds! {
     Control = 7, Either, Feed;
     /// A score.
     Score = 8, Patient, Scores;
-    /// An alert.
-    Alert = 9, Patient, Alerts;
+    /// An alert; one about a whole partition names no patient and is under the log's own key.
+    Alert = 9, Either, Alerts;
     /// The detector's state of one patient.
     State = 10, Patient, State;
     /// To where every patient's state is complete.
@@ -112,7 +115,7 @@ pub enum SealedUnder {
     Patient,
     /// The log's own.
     Log,
-    /// As the control says: see [`ControlKind::sealed_under`].
+    /// As the body says: see [`Body::sealed_under`].
     Either,
 }
 
@@ -167,9 +170,11 @@ impl Body {
 
     /// Returns whose key must seal it.
     #[must_use]
-    pub const fn sealed_under(&self) -> SealedUnder {
+    pub fn sealed_under(&self) -> SealedUnder {
         match self {
             Self::Control(control) => control.kind.sealed_under(),
+            Self::Alert(alert) if alert.pseudonym == Pseudonym::ZERO => SealedUnder::Log,
+            Self::Alert(_) => SealedUnder::Patient,
             _ => self.kind().sealed_under(),
         }
     }
