@@ -1,0 +1,6 @@
+//! Judging a patient: what readings, time and controls make of the state, and what is said of it.
+
+pub mod readings;
+pub mod rules;
+pub mod silence;
+pub mod teller;
