@@ -1,0 +1,254 @@
+//! The three steps of a batch that came through a session.
+
+use std::fmt;
+
+use pulseward_base::{
+    Digest, Incarnation, KeyId, Kid, Micros, Pseudonym, Reject, Seq, Slot,
+    bytes::{Malformed, Reader},
+};
+use pulseward_crypto::{Signature, VerifyingKey, session::OpenedBatchFrame};
+use pulseward_vitals::{Columns, Limits};
+
+use crate::{
+    digest::{Place, Seed, batch_digest, readings_digest},
+    stored::{Proof, StoredBatch},
+};
+
+/// The only mode there is: a signature per batch.
+pub(crate) const MODE_SIGNED: u8 = 1;
+
+/// What a batch says, without a word on whether it is true. `Debug` shows no reading.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Where it stands in its device's queue.
+    pub place: Place,
+    /// Where its leaves' salts come from.
+    pub seed: Seed,
+    /// The device's signature over its D.
+    pub signature: Signature,
+    /// The readings.
+    pub columns: Columns,
+}
+
+impl Contents {
+    /// Reads the payload of a batch frame.
+    pub fn decode(payload: &[u8], limits: Limits) -> Result<Self, Reject> {
+        let head = |reader: &mut Reader<'_>| -> Result<_, Malformed> {
+            let place = Place {
+                incarnation: Incarnation(reader.array()?),
+                seq: Seq(reader.u64()?),
+                time: Micros(reader.i64()?),
+            };
+            let seed = reader.array()?;
+            let mode = reader.u8()?;
+            let signature = Signature(reader.array()?);
+            (mode == MODE_SIGNED)
+                .then_some((place, seed, signature))
+                .ok_or(Malformed)
+        };
+        let mut reader = Reader::new(payload);
+        let (place, seed, signature) = head(&mut reader).map_err(|Malformed| Reject::Malformed)?;
+        Ok(Self {
+            place,
+            seed,
+            signature,
+            columns: Columns::decode(reader.rest(), limits)?,
+        })
+    }
+
+    /// Returns its D under the key `device` in the context `ctx`.
+    #[must_use]
+    pub fn digest(&self, device: &Kid, ctx: &Digest) -> Digest {
+        let readings = readings_digest(&self.seed, &self.columns);
+        batch_digest(device, ctx, &self.place, &readings)
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Contents({} rows)", self.columns.rows())
+    }
+}
+
+/// A batch that a session opened and that is well formed. Whose it is, is a claim.
+#[derive(Debug)]
+pub struct OpenedBatch {
+    device: Kid,
+    contents: Contents,
+}
+
+impl OpenedBatch {
+    /// Parses what a session opened, within `limits`.
+    pub fn parse(frame: &OpenedBatchFrame, limits: Limits) -> Result<Self, Reject> {
+        Ok(Self {
+            device: frame.device(),
+            contents: Contents::decode(frame.payload(), limits)?,
+        })
+    }
+
+    /// Returns where it stands in its device's queue.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.contents.place
+    }
+
+    /// Returns the batch with its D when the session's device signed it in the context `ctx` and
+    /// every kind lies within `scope`.
+    pub fn verify(
+        self,
+        key: &VerifyingKey,
+        ctx: &Digest,
+        scope: u64,
+    ) -> Result<VerifiedBatch, Reject> {
+        if key.kid() != self.device {
+            return Err(Reject::BadSignature);
+        }
+        let digest = self.contents.digest(&self.device, ctx);
+        key.verify_prehash(&digest, &self.contents.signature)?;
+        check_scope(&self.contents.columns, scope)?;
+        Ok(VerifiedBatch {
+            device: self.device,
+            ctx: *ctx,
+            digest,
+            contents: self.contents,
+        })
+    }
+}
+
+/// A batch that its device signed, whole, in its present enrolment, within its scope.
+#[derive(Debug)]
+pub struct VerifiedBatch {
+    device: Kid,
+    ctx: Digest,
+    digest: Digest,
+    contents: Contents,
+}
+
+impl VerifiedBatch {
+    /// Returns the device's kid.
+    #[must_use]
+    pub const fn device(&self) -> Kid {
+        self.device
+    }
+
+    /// Returns where it stands in its device's queue.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.contents.place
+    }
+
+    /// Returns its D.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns its readings.
+    #[must_use]
+    pub const fn columns(&self) -> &Columns {
+        &self.contents.columns
+    }
+
+    /// Puts the patient's pseudonym in the person's place. Facts that are of another device or
+    /// enrolment are refused.
+    pub fn pseudonymise(
+        self,
+        facts: &BindingFacts,
+        arrival: Arrival,
+    ) -> Result<PseudonymousBatch, Reject> {
+        if facts.device != self.device || facts.record != self.ctx {
+            return Err(Reject::NotAdmitted);
+        }
+        Ok(PseudonymousBatch {
+            slot: facts.slot,
+            key: facts.key,
+            digest: self.digest,
+            stored: StoredBatch {
+                pseudonym: facts.pseudonym,
+                device: self.device,
+                record: self.ctx,
+                arrival,
+                proof: Proof::Signature,
+                contents: self.contents,
+            },
+        })
+    }
+}
+
+fn check_scope(columns: &Columns, scope: u64) -> Result<(), Reject> {
+    let within = columns.leaves().iter().all(|leaf| {
+        1_u64
+            .checked_shl(u32::from(leaf.kind.spec().number))
+            .is_some_and(|bit| scope & bit != 0)
+    });
+    if within {
+        Ok(())
+    } else {
+        Err(Reject::OutOfScope)
+    }
+}
+
+/// Whose device it is, as the registry bound it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindingFacts {
+    /// The device.
+    pub device: Kid,
+    /// The digest of its enrolment record.
+    pub record: Digest,
+    /// The patient, as the pipeline knows one.
+    pub pseudonym: Pseudonym,
+    /// The name of the patient's key.
+    pub key: KeyId,
+    /// The patient's slot.
+    pub slot: Slot,
+}
+
+/// What the service saw when a batch came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// The service's clock.
+    pub received: Micros,
+    /// How far the device's clock is behind the service's, in microseconds.
+    pub clock_offset: i64,
+}
+
+/// A batch that may go into the log: verified, under a pseudonym. There is no other way to one.
+#[derive(Debug)]
+pub struct PseudonymousBatch {
+    slot: Slot,
+    key: KeyId,
+    digest: Digest,
+    stored: StoredBatch,
+}
+
+impl PseudonymousBatch {
+    /// Returns the patient's slot.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Returns the name of the patient's key, under which it is to be sealed.
+    #[must_use]
+    pub const fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Returns its D.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns what is stored of it.
+    #[must_use]
+    pub const fn stored(&self) -> &StoredBatch {
+        &self.stored
+    }
+
+    /// Returns the body of its log entry.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.stored.encode()
+    }
+}
