@@ -1,3 +1,19 @@
-//! Placeholder.
+//! Where secrets are kept, and whom the stages ask for keys.
+//!
+//! A [`Custodian`] keeps a program's own few secrets in one file, sealed under a passphrase. The
+//! traits [`KeySource`] and [`FileKeys`] are what ingest, log and history ask for patients' and
+//! files' keys; `storage/keys` implements them, a program hands them over.
 
-pub mod dek;
+pub mod custodian;
+mod file;
+pub mod keys;
+mod vault;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod memory;
+
+pub use custodian::{Custodian, CustodyError};
+pub use file::{Cost, Passphrase};
+pub use keys::{
+    Admission, AdmitRequest, FileKeys, KeyError, KeySource, LogKeys, PatientKey, column_key,
+};
