@@ -4,5 +4,7 @@
 //! Nothing here does I/O, reads a clock, or draws a random number. A judgement is a pure function of
 //! its input and of a signed artefact.
 
+pub mod anchor;
 pub mod features;
+
 pub mod rules;

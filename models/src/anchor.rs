@@ -1,0 +1,328 @@
+//! The anomaly score that carries exact certificates.
+//!
+//! ```text
+//! score = Σ weight · clip((x − near) / (far − near), 0, 3)²      over six terms
+//! ```
+//! `x` is a mean, a least or a most over twelve hours, turned so that more is worse. Its two anchors
+//! are half clinical constants and half quantiles of a pool in which each patient weighs the same,
+//! however many rows one sent.
+//!
+//! - *Poison*: r patients altered, inserted or deleted move a rank by at most r patients, so both
+//!   anchors stay in a bracket; the score is monotone in each anchor, so four corners hold its
+//!   extremes. Ranks are integers and bounds are rounded outward: ties cannot slip through.
+//! - *Evasion*: the score is monotone in every reading, with the rounding that is really done, so
+//!   moving each held reading to its end of the sensor's error is the worst there is. Temperature
+//!   is in two terms: moving it towards normal from both sides at once bounds every single move.
+//!
+//! The threshold is a signed constant. It is never fitted on a pool, else poison could move it.
+
+mod certificate;
+mod fit;
+mod ranks;
+
+pub use certificate::{Certificate, Evasion, Radius};
+pub use fit::{FitError, Pool, fit};
+pub use ranks::{Bracket, Quantile, Ranks};
+
+use crate::features::{HOURS, Hold, Hours, PARTS, VITALS};
+
+/// How many terms the score has.
+pub const TERMS: usize = 6;
+
+/// A term's hinge stops growing here.
+pub const CAP: f64 = 3.0;
+
+/// The most poisoned patients that a radius is told for; beyond, it is "at least".
+pub const MOST_RADIUS: u32 = 200;
+
+/// What a term reads of its vital.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reads {
+    /// The mean of twelve hours, high is bad.
+    HighMean,
+    /// The most of twelve hours, high is bad.
+    HighMost,
+    /// The least of twelve hours, low is bad.
+    LowLeast,
+}
+
+/// One term of the score: all of it is constant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// The place of its vital in [`VITALS`].
+    pub vital: usize,
+    /// What it reads.
+    pub reads: Reads,
+    /// How much it counts.
+    pub weight: f64,
+    /// The clinical constant at which it starts, in steps.
+    pub near: i32,
+    /// The clinical constant at which its hinge is one, in steps.
+    pub far: i32,
+}
+
+/// The six terms. Heart rate, breathing and fever count twice as much as low pressure, low
+/// saturation and low temperature, which in a stay are often a consequence of treatment.
+pub const RECIPE: [Term; TERMS] = [
+    term(0, Reads::HighMean, 1.0, 800, 1100),
+    term(2, Reads::HighMean, 1.0, 180, 250),
+    term(3, Reads::HighMost, 1.0, 3700, 3830),
+    term(4, Reads::LowLeast, 0.5, 1100, 850),
+    term(1, Reads::LowLeast, 0.5, 950, 910),
+    term(3, Reads::LowLeast, 0.5, 3650, 3550),
+];
+
+const fn term(vital: usize, reads: Reads, weight: f64, near: i32, far: i32) -> Term {
+    Term {
+        vital,
+        reads,
+        weight,
+        near,
+        far,
+    }
+}
+
+/// The quantile at which a learned hinge starts.
+pub const NEAR: Quantile = Quantile { of: 1, in_: 2 };
+
+/// The quantile at which a learned hinge is one.
+pub const FAR: Quantile = Quantile { of: 9, in_: 10 };
+
+/// How much of an anchor is constant, in percent; the rest is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constancy(u8);
+
+impl Constancy {
+    /// Half and half.
+    pub const HALF: Self = Self(50);
+
+    /// Takes a share in percent.
+    #[must_use]
+    pub const fn percent(share: u8) -> Option<Self> {
+        if share <= 100 {
+            Some(Self(share))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the share in percent.
+    #[must_use]
+    pub const fn as_percent(self) -> u8 {
+        self.0
+    }
+
+    /// Mixes a constant and a learned value, both in parts of a step. Monotone in the learned one.
+    fn mix(self, constant: i64, learned: i64) -> f64 {
+        let share = i64::from(self.0);
+        (share * constant + (100 - share) * learned) as f64 / 100.0
+    }
+}
+
+/// The anchors of one term when at most r patients are poisoned, ready to be used: for each end of
+/// the score the two places where it can be, with the reciprocal of the hinge's width.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Corners {
+    near: [f64; 2],
+    /// For the least score: with the farthest `far`.
+    silence: [f64; 2],
+    /// For the most score: with the nearest `far`.
+    force: [f64; 2],
+}
+
+/// A fitted score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anchor {
+    constancy: Constancy,
+    threshold: f64,
+    /// `levels[r]` holds for r poisoned patients; the first is the score itself.
+    levels: Vec<[Corners; TERMS]>,
+    /// The brackets that `levels` is made of; what an artefact stores.
+    brackets: Vec<[Bracket; TERMS]>,
+}
+
+/// What the model reads of a patient: each term's value in parts of a step, turned so that more is
+/// worse; nothing where the vital is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values(pub [Option<i64>; TERMS]);
+
+impl Values {
+    /// Reads the terms.
+    #[must_use]
+    pub fn of(hours: &Hours) -> Self {
+        Self(RECIPE.map(|term| term.value(hours, Hold::Hours(0), 0)))
+    }
+
+    /// Reads the terms as they would be with the sensors held for `hold` and each reading moved by
+    /// `quarters` quarters of its sensor's error, towards less alarming or more.
+    #[must_use]
+    pub fn held(hours: &Hours, hold: Hold, quarters: u16, towards: Towards) -> Self {
+        Self(RECIPE.map(|term| {
+            let parts = error_parts(term.vital, quarters);
+            let worse = match term.reads {
+                Reads::HighMean | Reads::HighMost => parts,
+                Reads::LowLeast => -parts,
+            };
+            let parts = match towards {
+                Towards::Silence => -worse,
+                Towards::Alarm => worse,
+            };
+            term.value(hours, hold, parts)
+        }))
+    }
+
+    /// Returns how many terms have a value.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+}
+
+/// Which way an attacker moves readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Towards {
+    /// To keep an alert from being raised.
+    Silence,
+    /// To raise a false one.
+    Alarm,
+}
+
+/// A sensor's error in parts of a step.
+fn error_parts(vital: usize, quarters: u16) -> i64 {
+    let error = VITALS.get(vital).map_or(0, |kind| kind.spec().sensor_error);
+    i64::from(error) * i64::from(quarters) * (PARTS / 4)
+}
+
+impl Term {
+    fn value(self, hours: &Hours, hold: Hold, parts: i64) -> Option<i64> {
+        let vital = hours.vital(self.vital)?;
+        let vital = &vital.held(hold, parts);
+        match self.reads {
+            Reads::HighMean => vital
+                .filled(0, HOURS)
+                .map(|(sum, count)| sum.div_euclid(count)),
+            Reads::HighMost => vital.most(),
+            Reads::LowLeast => vital.least().map(|least| -least),
+        }
+    }
+
+    /// Returns its clinical constants in parts of a step, turned like its value.
+    fn constants(self) -> (i64, i64) {
+        let sign = match self.reads {
+            Reads::HighMean | Reads::HighMost => PARTS,
+            Reads::LowLeast => -PARTS,
+        };
+        (i64::from(self.near) * sign, i64::from(self.far) * sign)
+    }
+}
+
+impl Anchor {
+    /// Makes a score of the brackets of its learned quantiles, the first for no poison. Levels at
+    /// which a term's anchors could cross are left out; without the first there is no score.
+    #[must_use]
+    pub fn new(
+        constancy: Constancy,
+        threshold: f64,
+        brackets: Vec<[Bracket; TERMS]>,
+    ) -> Option<Self> {
+        if !threshold.is_finite() {
+            return None;
+        }
+        let levels: Vec<_> = brackets
+            .iter()
+            .map_while(|terms| corners(constancy, terms))
+            .take(MOST_RADIUS as usize + 1)
+            .collect();
+        let mut brackets = brackets;
+        brackets.truncate(levels.len());
+        (!levels.is_empty()).then_some(Self {
+            constancy,
+            threshold,
+            levels,
+            brackets,
+        })
+    }
+
+    /// Returns the score.
+    #[must_use]
+    pub fn score(&self, values: &Values) -> f64 {
+        self.contributions(values).iter().sum()
+    }
+
+    /// Returns what each term adds to the score.
+    #[must_use]
+    pub fn contributions(&self, values: &Values) -> [f64; TERMS] {
+        let mut adds = [0.0; TERMS];
+        let Some(level) = self.levels.first() else {
+            return adds;
+        };
+        let terms = RECIPE.iter().zip(level).zip(values.0);
+        for (add, ((term, corners), value)) in adds.iter_mut().zip(terms) {
+            let [near, _] = corners.near;
+            let [width, _] = corners.silence;
+            *add = term.weight * value.map_or(0.0, |value| hinge(value, near, width));
+        }
+        adds
+    }
+
+    /// Returns whether `score` alerts.
+    #[must_use]
+    pub fn alerts(&self, score: f64) -> bool {
+        score > self.threshold
+    }
+
+    /// Returns the threshold.
+    #[must_use]
+    pub const fn threshold(&self) -> f64 {
+        self.threshold
+    }
+
+    /// Returns the same score with another threshold.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Returns how much of it is constant.
+    #[must_use]
+    pub const fn constancy(&self) -> Constancy {
+        self.constancy
+    }
+
+    /// Returns the brackets of its learned quantiles, for no poison and up.
+    #[must_use]
+    pub fn brackets(&self) -> &[[Bracket; TERMS]] {
+        &self.brackets
+    }
+}
+
+/// One term without its weight.
+fn hinge(value: i64, near: f64, width_reciprocal: f64) -> f64 {
+    let height = ((value as f64 - near) * width_reciprocal).clamp(0.0, CAP);
+    height * height
+}
+
+/// Returns the corners of all terms; none when a term's anchors could cross.
+fn corners(constancy: Constancy, brackets: &[Bracket; TERMS]) -> Option<[Corners; TERMS]> {
+    let mut all = [Corners::default(); TERMS];
+    for ((slot, bracket), term) in all.iter_mut().zip(brackets).zip(RECIPE) {
+        let (near, far) = term.constants();
+        let near = bracket.near.map(|learned| constancy.mix(near, learned));
+        let [nearest, farthest] = bracket.far.map(|learned| constancy.mix(far, learned));
+        // A hinge a thousandth of a step wide is already nonsense; none may be narrower.
+        let least_width = PARTS as f64 / 1000.0;
+        if near.iter().any(|near| nearest - near < least_width) {
+            return None;
+        }
+        *slot = Corners {
+            near,
+            silence: near.map(|near| 1.0 / (farthest - near)),
+            force: near.map(|near| 1.0 / (nearest - near)),
+        };
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests;
