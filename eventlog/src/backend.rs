@@ -166,14 +166,14 @@ pub struct TrimPoint {
 /// Entries that were taken in and are on their way to the disk. Dropping it does not stop them.
 #[must_use = "entries are durable only when this resolves"]
 pub struct Pending {
-    future: Pin<Box<dyn Future<Output = Result<Vec<Option<Offset>>, LogError>> + Send>>,
+    future: Pin<Box<dyn Future<Output = Offsets> + Send>>,
 }
+
+type Offsets = Result<Vec<Option<Offset>>, LogError>;
 
 impl Pending {
     /// Wraps what a back end waits for.
-    pub fn new(
-        future: impl Future<Output = Result<Vec<Option<Offset>>, LogError>> + Send + 'static,
-    ) -> Self {
+    pub fn new(future: impl Future<Output = Offsets> + Send + 'static) -> Self {
         Self {
             future: Box::pin(future),
         }
@@ -242,6 +242,12 @@ pub enum LogError {
     /// An entry was written by a newer version: stop, do not skip.
     #[error("an entry has version {0}, which is newer than this program")]
     NewerVersion(u8),
+    /// An entry was written by a newer version of this program: stop, do not skip.
+    #[error("an entry has kind {0}, which this program does not know")]
+    NewerKind(u8),
+    /// The patient was erased: nothing more can be said about them.
+    #[error("the patient's key is destroyed")]
+    KeyErased,
     /// The key service could not answer; nothing may be skipped because of it.
     #[error("the keys are not at hand")]
     KeysUnavailable,

@@ -6,6 +6,11 @@
 
 pub mod backend;
 pub mod body;
+mod ciphers;
+mod entry;
+mod follower;
+mod log;
+mod metrics;
 mod topic;
 
 pub use crate::{
@@ -14,5 +19,9 @@ pub use crate::{
         RawEntry, ReadLimits, TrimPoint,
     },
     body::{Body, EntryKind},
+    entry::Outputs,
+    follower::Follower,
+    log::{Appending, Compacted, Content, Entry, Log, LogSettings, NewEntry, Unreadable},
+    metrics::Metrics,
     topic::{Cause, Position, Retention, Topic},
 };
