@@ -10,7 +10,8 @@ use pulseward_base::{
     Secret,
     bytes::{Malformed, hex, unhex},
 };
-use pulseward_crypto::hash;
+
+use crate::keys::column_key;
 
 /// A class of columns: who may read one of them may read all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,8 +93,7 @@ impl Handle {
 /// Returns the key of one class of columns of the file whose key is `file_key`.
 #[must_use]
 pub fn dek(file_key: &Secret<32>, class: Class) -> Secret<32> {
-    let word = class.word().as_bytes();
-    hash::hkdf(&[], file_key.expose(), &[b"pulseward/v1/dek", &[0], word])
+    column_key(file_key, class.word())
 }
 
 #[cfg(test)]

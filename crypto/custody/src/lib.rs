@@ -5,6 +5,7 @@
 //! files' keys; `storage/keys` implements them, a program hands them over.
 
 pub mod custodian;
+pub mod dek;
 mod file;
 pub mod keys;
 mod vault;

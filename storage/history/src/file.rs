@@ -88,11 +88,20 @@ impl FileName {
     #[must_use]
     pub fn aad(&self) -> Vec<u8> {
         let partition = self.partition.0.to_le_bytes();
-        [b"PWF1".as_slice(), &self.id, &partition, &[self.kind.number()]].concat()
+        [
+            b"PWF1".as_slice(),
+            &self.id,
+            &partition,
+            &[self.kind.number()],
+        ]
+        .concat()
     }
 
     const fn handle(&self, class: Class) -> Handle {
-        Handle { file: self.id, class }
+        Handle {
+            file: self.id,
+            class,
+        }
     }
 }
 
@@ -144,7 +153,10 @@ fn writer_properties(
         .with_file_encryption_properties(encryption);
     for leaf in leaves.columns() {
         let path = leaf.path().clone();
-        let column = name.kind.column_of(&path.string()).ok_or(FileError::Schema)?;
+        let column = name
+            .kind
+            .column_of(&path.string())
+            .ok_or(FileError::Schema)?;
         builder = match column.layout {
             Layout::Dictionary => builder.set_column_dictionary_enabled(path, true),
             Layout::Plain => builder.set_column_dictionary_enabled(path, false),
@@ -164,9 +176,8 @@ pub fn open_strict(
 ) -> Result<Vec<RecordBatch>, FileError> {
     let schema = name.kind.schema();
     let leaves = ArrowSchemaConverter::new().convert(&schema)?;
-    let mut keys =
-        FileDecryptionProperties::builder(dek(key, Class::Footer).expose().to_vec())
-            .with_aad_prefix(name.aad());
+    let mut keys = FileDecryptionProperties::builder(dek(key, Class::Footer).expose().to_vec())
+        .with_aad_prefix(name.aad());
     for leaf in leaves.columns() {
         let path = leaf.path().string();
         let class = name.kind.column_of(&path).ok_or(FileError::Schema)?.class;
@@ -203,11 +214,17 @@ fn read(
         return Err(FileError::Schema);
     }
     let reader = builder.with_batch_size(READ_ROWS).build()?;
-    reader.map(|batch| batch.map_err(|error| FileError::Parquet(error.into()))).collect()
+    reader
+        .map(|batch| batch.map_err(|error| FileError::Parquet(error.into())))
+        .collect()
 }
 
 fn check_columns(metadata: &ParquetMetaData) -> Result<(), FileError> {
-    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+    for column in metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns())
+    {
         if column.crypto_metadata().is_none() {
             return Err(FileError::BareColumn);
         }

@@ -26,7 +26,12 @@ mod tests {
 
     #[test]
     fn the_material_is_frozen() {
-        let handle = |class| material(&Handle { file: [0x1f; 16], class });
+        let handle = |class| {
+            material(&Handle {
+                file: [0x1f; 16],
+                class,
+            })
+        };
         let file = "1f".repeat(16);
         assert_eq!(
             String::from_utf8(handle(Class::Footer)).unwrap(),

@@ -120,7 +120,12 @@ pub(crate) struct Column {
 }
 
 const fn column(name: &'static str, kind: Type, class: Class, layout: Layout) -> Column {
-    Column { name, kind, class, layout }
+    Column {
+        name,
+        kind,
+        class,
+        layout,
+    }
 }
 
 const READINGS: &[Column] = &[
@@ -143,8 +148,18 @@ const PROOFS: &[Column] = &[
     column("device", Type::U32, Class::Proofs, Layout::Dictionary),
     column("pseudonym", Type::Text, Class::Proofs, Layout::Dictionary),
     column("kid", Type::Bytes(32), Class::Proofs, Layout::Dictionary),
-    column("record_digest", Type::Bytes(32), Class::Proofs, Layout::Dictionary),
-    column("incarnation", Type::Bytes(16), Class::Proofs, Layout::Dictionary),
+    column(
+        "record_digest",
+        Type::Bytes(32),
+        Class::Proofs,
+        Layout::Dictionary,
+    ),
+    column(
+        "incarnation",
+        Type::Bytes(16),
+        Class::Proofs,
+        Layout::Dictionary,
+    ),
     column("seq", Type::U64, Class::Proofs, Layout::Delta),
     column("time", Type::Time, Class::Proofs, Layout::Delta),
     column("clock_offset", Type::I64, Class::Proofs, Layout::Dictionary),
@@ -156,7 +171,12 @@ const PROOFS: &[Column] = &[
 ];
 
 const ENROLMENTS: &[Column] = &[
-    column("certificate", Type::Bytes(148), Class::Proofs, Layout::Dictionary),
+    column(
+        "certificate",
+        Type::Bytes(148),
+        Class::Proofs,
+        Layout::Dictionary,
+    ),
     column("record", Type::Bytes(147), Class::Proofs, Layout::Plain),
     column("binding", Type::Bytes(191), Class::Proofs, Layout::Plain),
 ];
@@ -169,10 +189,25 @@ const SCORES: &[Column] = &[
     column("low", Type::I32, Class::Values, Layout::Dictionary),
     column("high", Type::I32, Class::Values, Layout::Dictionary),
     column("flags", Type::U16, Class::Times, Layout::Dictionary),
-    column("term_kind", Type::TextList, Class::Times, Layout::Dictionary),
+    column(
+        "term_kind",
+        Type::TextList,
+        Class::Times,
+        Layout::Dictionary,
+    ),
     column("term_low", Type::I32List, Class::Values, Layout::Dictionary),
-    column("term_high", Type::I32List, Class::Values, Layout::Dictionary),
-    column("cause_generation", Type::U32, Class::Times, Layout::Dictionary),
+    column(
+        "term_high",
+        Type::I32List,
+        Class::Values,
+        Layout::Dictionary,
+    ),
+    column(
+        "cause_generation",
+        Type::U32,
+        Class::Times,
+        Layout::Dictionary,
+    ),
     column("cause_offset", Type::U64, Class::Times, Layout::Delta),
     column("cause_index", Type::U32, Class::Times, Layout::Dictionary),
 ];
@@ -189,11 +224,31 @@ const ALERTS: &[Column] = &[
     column("model", Type::Text, Class::Times, Layout::Dictionary),
     column("low", Type::I32, Class::Values, Layout::Dictionary),
     column("high", Type::I32, Class::Values, Layout::Dictionary),
-    column("term_kind", Type::TextList, Class::Times, Layout::Dictionary),
-    column("term_value", Type::I32List, Class::Values, Layout::Dictionary),
+    column(
+        "term_kind",
+        Type::TextList,
+        Class::Times,
+        Layout::Dictionary,
+    ),
+    column(
+        "term_value",
+        Type::I32List,
+        Class::Values,
+        Layout::Dictionary,
+    ),
     column("term_low", Type::I32List, Class::Values, Layout::Dictionary),
-    column("term_high", Type::I32List, Class::Values, Layout::Dictionary),
-    column("cause_generation", Type::U32, Class::Times, Layout::Dictionary),
+    column(
+        "term_high",
+        Type::I32List,
+        Class::Values,
+        Layout::Dictionary,
+    ),
+    column(
+        "cause_generation",
+        Type::U32,
+        Class::Times,
+        Layout::Dictionary,
+    ),
     column("cause_offset", Type::U64, Class::Times, Layout::Delta),
     column("cause_index", Type::U32, Class::Times, Layout::Dictionary),
 ];
@@ -214,7 +269,9 @@ impl FileKind {
     #[must_use]
     pub fn schema(self) -> SchemaRef {
         let field = |column: &Column| Field::new(column.name, column.kind.arrow(), false);
-        Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            self.columns().iter().map(field).collect::<Vec<_>>(),
+        ))
     }
 
     /// Returns the column that a Parquet leaf path belongs to.
