@@ -52,6 +52,12 @@ actions! {
     ErasureOrdered = 7, "erasure_ordered";
     /// A person's record was removed.
     PersonErased = 8, "person_erased";
+    /// A staff member was given an account.
+    StaffAdded = 9, "staff_added";
+    /// A staff member's account was removed.
+    StaffRemoved = 10, "staff_removed";
+    /// A crash came between an act and its record: the act is written down at the next start.
+    ActRecovered = 11, "act_recovered";
     /// A device was admitted.
     DeviceAdmitted = 16, "device_admitted";
     /// A ticket was shown by another key than the one that spent it.

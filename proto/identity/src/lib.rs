@@ -11,6 +11,7 @@ pub mod v1 {
         missing_docs,
         unreachable_pub,
         clippy::all,
+        clippy::too_many_lines,
         clippy::missing_docs_in_private_items,
         clippy::use_self,
         reason = "generated"
