@@ -383,6 +383,10 @@ fn compress(uncompressed: &[u8; 65]) -> Point {
 fn decompress(point: &Point) -> Result<[u8; 65], Reject> {
     use p256::elliptic_curve::sec1::ToSec1Point as _;
 
+    // SEC1's "compact" form has 33 bytes too: a second spelling, which the parser would take.
+    if !matches!(point.0, [2 | 3, ..]) {
+        return Err(Reject::Malformed);
+    }
     let key = p256::PublicKey::from_sec1_bytes(&point.0).map_err(|_| Reject::Malformed)?;
     let uncompressed = key.to_sec1_point(false);
     uncompressed
