@@ -89,7 +89,7 @@ pub struct Bind {
     /// The enrolment record, which the device has too.
     pub record: [u8; 147],
     /// The binding to a pseudonym, which the device never sees.
-    pub binding: [u8; 191],
+    pub binding: [u8; 179],
     /// The patient's handle, sealed by the vault for itself; alerts carry it.
     pub sealed_handle: [u8; 44],
     /// The group whose history the patient shares files with.

@@ -36,7 +36,7 @@ fn samples() -> Vec<Body> {
         Body::Bind(Box::new(Bind {
             certificate: [7; 148],
             record: [8; 147],
-            binding: [9; 191],
+            binding: [9; 179],
             sealed_handle: [10; 44],
             group: GroupId(11),
             consent_version: 12,
@@ -196,7 +196,7 @@ fn sizes_are_as_documented() {
     };
     assert_eq!(size_of(EntryKind::Void), 90);
     assert_eq!(size_of(EntryKind::Tick), 25);
-    assert_eq!(size_of(EntryKind::Bind), 148 + 147 + 191 + 44 + 8);
+    assert_eq!(size_of(EntryKind::Bind), 148 + 147 + 179 + 44 + 8);
     assert_eq!(size_of(EntryKind::Device), Device::SIZE);
     assert_eq!(size_of(EntryKind::Redemption), 72);
 }
