@@ -86,6 +86,8 @@ class Screen:
                 self.line_feed()
             elif char == "\r":
                 self.column = 0
+            elif char == "\t":
+                self.column = min(self.column // 8 * 8 + 8, self.columns - 1)
             elif char >= " " and not unicodedata.combining(char):
                 self.put(char, 2 if unicodedata.east_asian_width(char) in "WF" else 1)
 
