@@ -8,9 +8,9 @@
     unreachable_pub,
     elided_lifetimes_in_paths,
     clippy::all,
-    clippy::use_self,
-    clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::pedantic,
+    clippy::nursery,
+    clippy::restriction,
     reason = "generated"
 )]
 pub mod v1 {
