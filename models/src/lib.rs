@@ -4,7 +4,13 @@
 //! Nothing here does I/O, reads a clock, or draws a random number. A judgement is a pure function of
 //! its input and of a signed artefact.
 
-pub mod anchor;
+pub mod rules;
+
 pub mod features;
 
-pub mod rules;
+pub mod linfa_wall;
+
+pub mod anchor;
+
+pub mod dataset;
+pub mod measure;

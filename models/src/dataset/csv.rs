@@ -1,0 +1,92 @@
+//! Reading of comma-separated text, gzipped or not.
+
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+
+/// The most bytes a file may have once unpacked: a bound on what a small archive can make us hold.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// It could not be read or unpacked.
+    #[error("the file could not be read")]
+    Read(#[from] std::io::Error),
+    /// It is larger than anything this can train on.
+    #[error("the file is larger than {MOST_BYTES} bytes")]
+    TooLarge,
+    /// A column is missing.
+    #[error("there is no column {0}")]
+    NoColumn(&'static str),
+    /// A line does not have what its header says.
+    #[error("line {0} is malformed")]
+    Line(usize),
+    /// The lines of a patient do not stand together, or not in order of time.
+    #[error("line {0} is out of order")]
+    Order(usize),
+    /// A binary file does not have the layout it must have.
+    #[error("the file is malformed")]
+    Malformed,
+}
+
+/// Returns the text of a file, unpacking it when it begins like gzip.
+pub fn plain_text(bytes: &[u8]) -> Result<String, DatasetError> {
+    let mut text = String::new();
+    let read = if bytes.starts_with(&[0x1f, 0x8b]) {
+        MultiGzDecoder::new(bytes)
+            .take(MOST_BYTES + 1)
+            .read_to_string(&mut text)?
+    } else {
+        bytes.take(MOST_BYTES + 1).read_to_string(&mut text)?
+    };
+    if read as u64 > MOST_BYTES {
+        return Err(DatasetError::TooLarge);
+    }
+    Ok(text)
+}
+
+/// A text's lines as cells by the places of wanted columns.
+pub(super) struct Table<'a, const N: usize> {
+    lines: std::iter::Enumerate<std::str::Lines<'a>>,
+    places: [usize; N],
+}
+
+impl<'a, const N: usize> Table<'a, N> {
+    pub(super) fn new(text: &'a str, columns: [&'static str; N]) -> Result<Self, DatasetError> {
+        let mut lines = text.lines().enumerate();
+        let header = lines.next().map_or("", |line| line.1);
+        let mut places = [0; N];
+        for (place, column) in places.iter_mut().zip(columns) {
+            *place = header
+                .split(',')
+                .position(|name| name.trim() == column)
+                .ok_or(DatasetError::NoColumn(column))?;
+        }
+        Ok(Self { lines, places })
+    }
+}
+
+impl<'a, const N: usize> Iterator for Table<'a, N> {
+    /// The line's number from 1, and its wanted cells.
+    type Item = Result<(usize, [&'a str; N]), DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (index, line) = self.lines.next()?;
+        let mut cells = [""; N];
+        let mut found = 0;
+        for (place, cell) in line.split(',').enumerate() {
+            for (slot, wanted) in cells.iter_mut().zip(self.places) {
+                if wanted == place {
+                    *slot = cell.trim();
+                    found += 1;
+                }
+            }
+        }
+        Some(if found == N {
+            Ok((index + 1, cells))
+        } else {
+            Err(DatasetError::Line(index + 1))
+        })
+    }
+}
