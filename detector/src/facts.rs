@@ -70,6 +70,8 @@ pub struct Void {
     pub incarnation: Incarnation,
     /// Which number.
     pub seq: Seq,
+    /// The first eight bytes of the digest that the device signed.
+    pub digest: [u8; 8],
     /// Why.
     pub code: Reject,
 }

@@ -4,8 +4,14 @@
 //! Around it one task per partition reads the feed, makes outputs durable, then the state, so that
 //! a run that is stopped anywhere and taken up again says the same, to the byte.
 
+mod drive;
+mod error;
 pub mod facts;
 pub mod judge;
+pub mod metrics;
 pub mod output;
+pub mod read;
 pub mod settings;
 pub mod state;
+
+pub use crate::{drive::Detector, error::Error, metrics::Metrics, settings::Settings};

@@ -128,7 +128,7 @@ impl Default for Drive {
             read_entries: 1024,
             tries: 3,
             retry_after: Duration::from_millis(500),
-            retries: 20,
+            retries: 2400,
         }
     }
 }

@@ -67,13 +67,13 @@ pub(crate) fn heard(
             &mut device.silent,
             About::integrity(Subject::DeviceSilent, now),
         );
-        // What it did not send while it was silent is not missing twice.
-        for stream in device
-            .streams
-            .values_mut()
-            .filter(|stream| stream.silent.is_none())
-        {
-            stream.heard = now;
+        // What it could not send while it was silent has a moment to come; no longer, or a device
+        // that comes and goes would hide a vital that never comes.
+        let grace = now.plus(teller.judgement.device_silence / 2);
+        for (kind, stream) in &mut device.streams {
+            stream.heard = stream
+                .heard
+                .max(grace.minus(teller.judgement.silence_of(*kind)));
         }
     }
     device.heard = Some(now);
