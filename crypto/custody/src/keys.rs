@@ -21,6 +21,10 @@ pub enum KeyError {
     /// The asker is at fault.
     #[error("refused: {0}")]
     Refused(Reject),
+    /// The ticket was spent by this device before: the asker is refused, and that device is to be
+    /// suspended.
+    #[error("the ticket was spent by another device")]
+    TicketReused(Kid),
 }
 
 /// Where patients' keys come from.

@@ -152,7 +152,7 @@ impl KeySource for MemoryKeys {
             return if admission.kid == kid {
                 Ok(admission.clone())
             } else {
-                Err(KeyError::Refused(Reject::BadTicket))
+                Err(KeyError::TicketReused(admission.kid))
             };
         }
         let admission = self.admission(request, &ticket, kid);

@@ -505,7 +505,7 @@ impl KeySource for Registry {
             Ok(Admitted::Reused(device)) => {
                 metrics.admissions.reused.inc();
                 self.audit(Event::TicketReused { device }).await?;
-                Err(KeyError::Refused(Reject::BadTicket))
+                Err(KeyError::TicketReused(device))
             }
             Ok(Admitted::Full) => {
                 metrics.admissions.full.inc();
