@@ -255,6 +255,21 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(PLAIN_SIZE);
+        writer
+            .u8(self.purpose as u8)
+            .put(&self.point.0)
+            .put(&self.kid.0)
+            .put(self.secret.expose())
+            .i64(self.time.0)
+            .u8(MODE_EACH_BATCH)
+            .put(&self.resume.incarnation.0);
+        encode_last(self.resume.last_acknowledged, &mut writer);
+        writer.put(&RESERVED).put(&self.signature.0);
+        writer.into_vec()
+    }
+
     fn decode(plain: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plain);
         let purpose = match reader.u8()? {
@@ -295,6 +310,15 @@ impl Fields {
     }
 }
 
+/// Reads `plain` as what is inside a hello: written again, it must be the same.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn fuzz_plaintext(plain: &[u8]) {
+    if let Ok(fields) = Fields::decode(plain) {
+        assert_eq!(plain.len(), PLAIN_SIZE);
+        assert_eq!(fields.encode(), plain, "one hello, one spelling");
+    }
+}
+
 /// What a device puts into a hello.
 pub(crate) struct NewHello {
     pub(crate) purpose: Purpose,
@@ -314,23 +338,18 @@ pub(crate) fn signed_plaintext(
         Purpose::Stream => Point::ZERO,
         Purpose::Enrol => key.point(),
     };
-    let mut writer = Writer::with_capacity(PLAIN_SIZE);
-    writer
-        .u8(new.purpose as u8)
-        .put(&point.0)
-        .put(&key.kid().0)
-        .put(secret.expose())
-        .i64(new.time.0)
-        .u8(MODE_EACH_BATCH)
-        .put(&new.resume.incarnation.0);
-    encode_last(new.resume.last_acknowledged, &mut writer);
-    // The signature's place is held while the part before it is signed.
-    writer.put(&RESERVED).put(&[0; Signature::SIZE]);
-    let mut plain = Zeroizing::new(writer.into_vec());
-    let signature = key.sign(Role::Hello, ctx, &[&signed_part(facts, enc, &plain)?]);
-    plain.truncate(PLAIN_SIZE - Signature::SIZE);
-    plain.extend_from_slice(&signature.0);
-    Ok(plain)
+    let mut fields = Fields {
+        purpose: new.purpose,
+        point,
+        kid: key.kid(),
+        secret: secret.clone(),
+        time: new.time,
+        resume: new.resume,
+        signature: Signature([0; Signature::SIZE]),
+    };
+    let unsigned = Zeroizing::new(fields.encode());
+    fields.signature = key.sign(Role::Hello, ctx, &[&signed_part(facts, enc, &unsigned)?]);
+    Ok(Zeroizing::new(fields.encode()))
 }
 
 /// Returns `D_offer | SHA-256(enc) | plaintext before the signature`.

@@ -6,17 +6,30 @@
 //! Read in this order: the primitives, the two things built from them (a signature has one form,
 //! a seal to a key has one form), then who is allowed to speak, then the session and the slips.
 
-pub mod aead;
-pub mod certificate;
-pub mod client;
-pub mod frame;
-pub mod hash;
-pub mod hello;
-pub mod offer;
+// Primitives, and the two things built from them.
 pub mod random;
+
+pub mod aead;
+pub mod hash;
+
 pub mod seal;
-pub mod session;
 pub mod sign;
+
+// Who may speak, enrol, ask and read.
+pub mod certificate;
 pub mod slips;
+
+// A session, in the order in which it happens.
+pub mod offer;
+
+pub mod hello;
+
+pub mod frame;
+pub mod session;
+
+pub mod client;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzzing;
 
 pub use sign::{NO_CONTEXT, Point, Role, Signature, SigningKey, VerifyingKey};

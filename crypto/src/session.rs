@@ -147,7 +147,11 @@ pub struct OpenedEnrol {
 }
 
 impl OpenedEnrol {
-    fn decode(payload: &[u8], device: VerifyingKey, transcript: Digest) -> Result<Self, Reject> {
+    pub(crate) fn decode(
+        payload: &[u8],
+        device: VerifyingKey,
+        transcript: Digest,
+    ) -> Result<Self, Reject> {
         let fields = |payload| -> Result<_, Malformed> {
             let mut reader = Reader::new(payload);
             let ticket_slip = reader.take(ticket::SIZE)?.to_vec();
@@ -320,5 +324,83 @@ impl Opener {
             .map_err(|_| Reject::BadSeal)?;
         self.counter = self.counter.checked_add(1).ok_or(Reject::OverLimit)?;
         Ok(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulseward_base::{Micros, bytes::hex};
+
+    use super::*;
+    use crate::frame::{Answer, Answers, Outcome};
+
+    fn ends() -> ((Sealer, Opener), (Sealer, Opener)) {
+        let keys = || direction_keys(&[1; 32], &Secret::new([2; 32]), &Digest([3; 32]));
+        let ((up, down), (up_again, down_again)) = (keys(), keys());
+        (
+            (Sealer::new(up), Opener::new(up_again)),
+            (Sealer::new(down), Opener::new(down_again)),
+        )
+    }
+
+    #[test]
+    fn the_frames_of_given_keys_are_frozen() {
+        let ((mut up, _), (mut down, _)) = ends();
+        let answer = Answer {
+            seq: pulseward_base::Seq(1),
+            d8: [9; 8],
+            outcome: Outcome::Rejected(Reject::Forked),
+        };
+        let answers = DownFrame::Answers(Answers {
+            time: Micros(5),
+            answers: vec![answer],
+        });
+        let (kind, payload) = answers.encode().unwrap();
+        assert_eq!(
+            hex(&payload),
+            "05000000000000000100010000000000000009090909090909090400060000000000"
+        );
+        let digest = |frame: Vec<u8>| hex(&crate::hash::sha256(&[&frame]).0);
+        assert_eq!(digest(up.seal(1, b"batch").unwrap()), UP_0);
+        assert_eq!(digest(up.seal(1, b"batch").unwrap()), UP_1);
+        assert_eq!(digest(down.seal(kind, &payload).unwrap()), DOWN_0);
+    }
+
+    // Worked out by a second implementation, in Python, from the page alone.
+    const UP_0: &str = "a177a4c51f80a91da8ebf536e23e9e7f0f1f34dcfd252d4c563e5aa88a9adc4d";
+    const UP_1: &str = "cd3cd8bb466e5935d87ba6d0dae4e00b85c8634d519e156114e0bbb4a4a4a5d1";
+    const DOWN_0: &str = "72a3f3bab5035bd266a75948e6073e30a1d1f8501b03d7779b5a7db49c78e448";
+
+    #[test]
+    fn any_padding_but_the_shortest_zeros_is_refused() {
+        let plain = frame::pad(1, b"payload").unwrap();
+        assert_eq!(frame::unpad(&plain), Ok((1, &b"payload"[..])));
+        let mut marked = plain.clone();
+        *marked.last_mut().unwrap() = 1;
+        let mut longer = plain.clone();
+        longer.resize(512 - aead::TAG_SIZE, 0);
+        let mut claims_more = plain.clone();
+        claims_more[3] = 255;
+        for bad in [marked, longer, claims_more, plain[..200].to_vec(), vec![]] {
+            assert_eq!(frame::unpad(&bad), Err(Reject::Malformed));
+        }
+    }
+
+    #[test]
+    fn one_direction_does_not_open_the_other() {
+        let ((mut up, mut up_opener), (mut down, mut down_opener)) = ends();
+        let (sent, answered) = (up.seal(1, b"x").unwrap(), down.seal(1, b"x").unwrap());
+        assert_eq!(down_opener.open(&sent).unwrap_err(), Reject::BadSeal);
+        assert_eq!(up_opener.open(&answered).unwrap_err(), Reject::BadSeal);
+    }
+
+    #[test]
+    fn a_counter_at_its_end_seals_and_opens_no_more() {
+        let ((mut up, mut opener), _) = ends();
+        (up.counter, opener.counter) = (u64::MAX - 1, u64::MAX - 1);
+        let last = up.seal(1, b"x").unwrap();
+        assert!(opener.open(&last).is_ok());
+        assert_eq!(up.seal(1, b"x"), Err(Reject::OverLimit));
+        assert!(opener.open(&last).is_err());
     }
 }

@@ -5,6 +5,21 @@
 //!   (a session opened it)                     (well formed)   (the device signed it, in scope)             (nobody named)
 //! ```
 //!
+//! The whole way:
+//!
+//! ```
+//! use pulseward_batch::{Arrival, BindingFacts, OpenedBatch, PseudonymousBatch};
+//! fn accept(
+//!     frame: &pulseward_crypto::session::OpenedBatchFrame,
+//!     key: &pulseward_crypto::VerifyingKey,
+//!     facts: &BindingFacts,
+//! ) -> Result<PseudonymousBatch, pulseward_base::Reject> {
+//!     OpenedBatch::parse(frame, pulseward_vitals::Limits::default())?
+//!         .verify(key, &facts.record, u64::MAX)?
+//!         .pseudonymise(facts, Arrival::default())
+//! }
+//! ```
+//!
 //! Each step consumes the one before, and no type has another constructor, so nothing that was not
 //! opened, verified and stripped of its device's session can reach the log. A batch that was merely
 //! parsed cannot be stored:
@@ -19,7 +34,12 @@
 //!
 //! ```compile_fail,E0451
 //! fn forge(contents: pulseward_batch::Contents) -> pulseward_batch::VerifiedBatch {
-//!     pulseward_batch::VerifiedBatch { contents, ctx: pulseward_crypto::NO_CONTEXT }
+//!     pulseward_batch::VerifiedBatch {
+//!         contents,
+//!         device: pulseward_base::Kid::ZERO,
+//!         ctx: pulseward_base::Digest::ZERO,
+//!         digest: pulseward_base::Digest::ZERO,
+//!     }
 //! }
 //! ```
 //!
@@ -27,7 +47,20 @@
 //!
 //! ```compile_fail,E0451
 //! fn forge(stored: pulseward_batch::StoredBatch) -> pulseward_batch::PseudonymousBatch {
-//!     pulseward_batch::PseudonymousBatch { slot: pulseward_base::Slot(0), key: pulseward_base::KeyId([0; 16]), stored }
+//!     pulseward_batch::PseudonymousBatch {
+//!         stored,
+//!         slot: pulseward_base::Slot(0),
+//!         key: pulseward_base::KeyId::ZERO,
+//!         digest: pulseward_base::Digest::ZERO,
+//!     }
+//! }
+//! ```
+//!
+//! Bytes that no session opened cannot be parsed into one:
+//!
+//! ```compile_fail,E0308
+//! fn unsealed(payload: &[u8]) {
+//!     let _ = pulseward_batch::OpenedBatch::parse(payload, pulseward_vitals::Limits::default());
 //! }
 //! ```
 //!
@@ -44,6 +77,9 @@ pub mod digest;
 pub mod new;
 pub mod opened;
 pub mod stored;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzzing;
 
 pub use new::{NewBatch, SignedBatch};
 pub use opened::{Arrival, BindingFacts, Contents, OpenedBatch, PseudonymousBatch, VerifiedBatch};
