@@ -11,6 +11,7 @@ pub mod features;
 pub mod linfa_wall;
 
 pub mod anchor;
+pub mod partition;
 
 pub mod dataset;
 pub mod measure;

@@ -1,0 +1,116 @@
+//! What a figure is: a headline that can be compared, and the lines that explain it.
+
+use std::{fmt::Display, fs};
+
+use serde::Serialize;
+
+/// A measured figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    name: &'static str,
+    /// What was measured.
+    ours: f64,
+    /// What it is compared with.
+    against: f64,
+    /// Ours over theirs.
+    ratio: f64,
+    target: f64,
+    met: bool,
+    unit: &'static str,
+    machine: String,
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+/// Which side of its target a figure must be on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Figure {
+    pub(crate) fn new(
+        name: &'static str,
+        unit: &'static str,
+        ours: f64,
+        against: f64,
+        target: Target,
+    ) -> Self {
+        let (target, met) = match target {
+            Target::AtLeast(target) => (target, ours >= target),
+            Target::AtMost(target) => (target, ours <= target),
+        };
+        Self {
+            name,
+            ours,
+            against,
+            ratio: if against == 0.0 { 0.0 } else { ours / against },
+            target,
+            met,
+            unit,
+            machine: machine(),
+            lines: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_lines(mut self, lines: Vec<String>) -> Self {
+        self.lines = lines;
+        self
+    }
+
+    #[expect(clippy::print_stdout, reason = "this is what the program is for")]
+    pub(crate) fn print(&self, json: bool) {
+        if json {
+            println!("{}", serde_json::to_string(self).unwrap_or_default());
+            return;
+        }
+        for line in &self.lines {
+            println!("{line}");
+        }
+        println!(
+            "{}: {:.4} {} (against {:.4}, ratio {:.3}; target {} {}) on {}",
+            self.name,
+            self.ours,
+            self.unit,
+            self.against,
+            self.ratio,
+            self.target,
+            if self.met { "met" } else { "missed" },
+            self.machine,
+        );
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a program's last words")]
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("figures: {error:#}");
+}
+
+/// The lines of a figure while it is measured: shown at once on standard error, so that a long
+/// measurement is seen to move.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<String>);
+
+impl Lines {
+    #[expect(clippy::print_stderr, reason = "progress of a long measurement")]
+    pub(crate) fn say(&mut self, line: impl Display) {
+        eprintln!("{line}");
+        self.0.push(line.to_string());
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// The processor's name and how many cores there are.
+fn machine() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |pair| pair.1);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{name}, {cores} cores")
+}
