@@ -13,5 +13,8 @@ pub mod linfa_wall;
 pub mod anchor;
 pub mod partition;
 
+pub mod additive;
+pub mod rhythm;
+
 pub mod dataset;
 pub mod measure;

@@ -174,7 +174,7 @@ impl VitalHours {
             .or(self.before)
     }
 
-    fn features(&self) -> Option<VitalFeatures> {
+    pub(crate) fn features(&self) -> Option<VitalFeatures> {
         let last = self.last()?;
         let mean = |(sum, count): (i64, i64)| sum as f64 / (count * PARTS) as f64;
         let steps = |parts: i64| parts as f64 / PARTS as f64;

@@ -1,0 +1,250 @@
+//! Fitting the curves: logistic regressions on fixed bases.
+
+use super::{Additive, Curve, Looks};
+use crate::{
+    features::{Hours, VITALS},
+    linfa_wall::{FitError, Linear, LogisticSettings, Rows, logistic},
+};
+
+/// A fixed list of curves without their heights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basis(Vec<(usize, Looks, Vec<f64>)>);
+
+/// Where each vital's levels bend, in steps, from a textbook's idea of normal.
+const LEVELS: [[f64; 7]; VITALS.len()] = [
+    [400.0, 600.0, 750.0, 900.0, 1050.0, 1200.0, 1400.0],
+    [850.0, 900.0, 920.0, 940.0, 960.0, 980.0, 1000.0],
+    [80.0, 120.0, 150.0, 180.0, 210.0, 250.0, 320.0],
+    [3450.0, 3550.0, 3630.0, 3680.0, 3730.0, 3800.0, 3900.0],
+    [750.0, 900.0, 1050.0, 1200.0, 1400.0, 1600.0, 1850.0],
+    [500.0, 600.0, 700.0, 800.0, 900.0, 1050.0, 1250.0],
+    [350.0, 450.0, 520.0, 600.0, 680.0, 780.0, 950.0],
+];
+
+/// A usual spread of each vital, in steps: the unit of changes and deviations.
+const SPREAD: [f64; VITALS.len()] = [170.0, 25.0, 50.0, 70.0, 220.0, 150.0, 130.0];
+
+const CHANGES: [f64; 7] = [-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0];
+const DEVIATIONS: [f64; 7] = [0.0, 0.15, 0.35, 0.6, 1.0, 1.6, 2.5];
+
+/// Whether a high value of the vital is the alarming one.
+const HIGH_ALARMS: [bool; VITALS.len()] = [true, false, true, true, false, false, false];
+
+impl Basis {
+    /// Everything there is to look at.
+    #[must_use]
+    pub fn full() -> Self {
+        Self::of(&Looks::ALL)
+    }
+
+    /// What is monotone in each reading.
+    #[must_use]
+    pub fn monotone() -> Self {
+        Self::of(&[
+            Looks::Last,
+            Looks::Mean6h,
+            Looks::Mean12h,
+            Looks::Least12h,
+            Looks::Most12h,
+        ])
+    }
+
+    fn of(looks: &[Looks]) -> Self {
+        let mut curves = Vec::new();
+        for (vital, (levels, spread)) in LEVELS.iter().zip(SPREAD).enumerate() {
+            for look in looks {
+                let knots = match look {
+                    Looks::Deviation12h => DEVIATIONS.map(|knot| knot * spread).to_vec(),
+                    Looks::Rise6h | Looks::AboveBaseline => {
+                        CHANGES.map(|knot| knot * spread).to_vec()
+                    }
+                    _ => levels.to_vec(),
+                };
+                curves.push((vital, *look, knots));
+            }
+        }
+        Self(curves)
+    }
+
+    /// Returns how many numbers describe a window.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.0.iter().map(|curve| curve.2.len()).sum()
+    }
+
+    /// Describes a window by how near each value is to the knots around it: one for a knot that is
+    /// hit, shared between two otherwise. What is missing is near none.
+    #[must_use]
+    pub fn hats(&self, hours: &Hours) -> Vec<f64> {
+        let mut row = Vec::with_capacity(self.columns());
+        self.each(hours, |knots, value| {
+            let start = row.len();
+            row.resize(start + knots.len(), 0.0);
+            let (Some(value), Some(slots)) = (value, row.get_mut(start..)) else {
+                return;
+            };
+            let (left, share) = place(knots, value);
+            for (index, slot) in slots.iter_mut().enumerate() {
+                if index == left {
+                    *slot = 1.0 - share;
+                } else if index == left + 1 {
+                    *slot = share;
+                }
+            }
+        });
+        row
+    }
+
+    /// Describes a window by how far each value has climbed between each two knots, in the alarming
+    /// direction: weights that are not negative make curves that only rise with alarm.
+    fn ramps(&self, hours: &Hours) -> Vec<f64> {
+        let mut row = Vec::with_capacity(self.columns());
+        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
+        for (vital, look, knots) in &self.0 {
+            let value = features
+                .get(*vital)
+                .copied()
+                .flatten()
+                .and_then(|f| look.at(&f));
+            let high = HIGH_ALARMS.get(*vital).copied().unwrap_or(true);
+            for pair in knots.windows(2) {
+                let &[from, to] = pair else { continue };
+                let climbed =
+                    value.map_or(0.0, |value| ((value - from) / (to - from)).clamp(0.0, 1.0));
+                row.push(match value {
+                    None => 0.0,
+                    Some(_) if high => climbed,
+                    Some(_) => 1.0 - climbed,
+                });
+            }
+        }
+        row
+    }
+
+    fn each(&self, hours: &Hours, mut see: impl FnMut(&[f64], Option<f64>)) {
+        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
+        for (vital, look, knots) in &self.0 {
+            see(
+                knots,
+                features
+                    .get(*vital)
+                    .copied()
+                    .flatten()
+                    .and_then(|f| look.at(&f)),
+            );
+        }
+    }
+}
+
+/// The knot to the left of a value, and how far it is on the way to the next.
+fn place(knots: &[f64], value: f64) -> (usize, f64) {
+    let after = knots.partition_point(|knot| *knot <= value);
+    let left = after.saturating_sub(1);
+    match (
+        after.checked_sub(1).and_then(|left| knots.get(left)),
+        knots.get(after),
+    ) {
+        (Some(from), Some(to)) => (left, (value - from) / (to - from)),
+        _ => (left, 0.0),
+    }
+}
+
+/// Fits curves of any shape on windows with and without the event. The threshold is left at zero.
+pub fn fit<'a>(
+    basis: &Basis,
+    rows: impl IntoIterator<Item = (&'a Hours, bool)>,
+    settings: LogisticSettings,
+) -> Result<Additive, FitError> {
+    let mut matrix = Rows::new(basis.columns());
+    let mut events = Vec::new();
+    for (hours, event) in rows {
+        matrix.push(&basis.hats(hours));
+        events.push(event);
+    }
+    let linear = logistic(matrix, &events, settings)?;
+    let mut weights = linear.weights.iter();
+    let curves = basis.0.iter().map(|(vital, looks, knots)| Curve {
+        vital: *vital,
+        looks: *looks,
+        knots: knots
+            .iter()
+            .copied()
+            .zip(weights.by_ref().copied())
+            .collect(),
+        missing: 0.0,
+    });
+    Additive::new(curves.collect(), linear.intercept, 0.0).ok_or(FitError::Wrong)
+}
+
+/// The most rounds of leaving out what would fall.
+const MOST_ROUNDS: usize = 8;
+
+/// Fits curves that only rise with alarm: what would fall is left out and the rest fitted again,
+/// until nothing falls.
+pub fn fit_rising<'a>(
+    basis: &Basis,
+    rows: impl IntoIterator<Item = (&'a Hours, bool)>,
+    settings: LogisticSettings,
+) -> Result<Additive, FitError> {
+    let (described, events): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .map(|(hours, event)| (basis.ramps(hours), event))
+        .unzip();
+    let columns = described.first().map_or(0, Vec::len);
+    let mut kept = vec![true; columns];
+    for round in 1.. {
+        let width = kept.iter().filter(|kept| **kept).count();
+        let mut matrix = Rows::new(width);
+        for row in &described {
+            let left: Vec<f64> = row
+                .iter()
+                .zip(&kept)
+                .filter(|pair| *pair.1)
+                .map(|pair| *pair.0)
+                .collect();
+            matrix.push(&left);
+        }
+        let linear = logistic(matrix, &events, settings)?;
+        let falls = linear.weights.iter().any(|weight| *weight < 0.0);
+        if !falls || round == MOST_ROUNDS {
+            return rising(basis, &linear, &kept);
+        }
+        let mut weights = linear.weights.iter();
+        for kept in kept.iter_mut().filter(|kept| **kept) {
+            *kept = weights.next().is_some_and(|weight| *weight >= 0.0);
+        }
+    }
+    Err(FitError::Wrong)
+}
+
+/// Turns weights of climbs into curves; one that still falls counts nothing.
+fn rising(basis: &Basis, linear: &Linear, kept: &[bool]) -> Result<Additive, FitError> {
+    let mut weights = linear.weights.iter();
+    let mut climbs = kept.iter().map(|kept| {
+        if *kept {
+            weights.next().map_or(0.0, |weight| weight.max(0.0))
+        } else {
+            0.0
+        }
+    });
+    let curves = basis.0.iter().map(|(vital, looks, knots)| {
+        let steps: Vec<f64> = climbs
+            .by_ref()
+            .take(knots.len().saturating_sub(1))
+            .collect();
+        let high = HIGH_ALARMS.get(*vital).copied().unwrap_or(true);
+        let heights = knots.iter().enumerate().map(|(index, knot)| {
+            // A high value has climbed the steps before it; a low one those after it.
+            let (before, after) = steps.split_at_checked(index).unwrap_or((&steps, &[]));
+            let climbed: f64 = if high { before } else { after }.iter().sum();
+            (*knot, climbed)
+        });
+        Curve {
+            vital: *vital,
+            looks: *looks,
+            knots: heights.collect(),
+            missing: 0.0,
+        }
+    });
+    Additive::new(curves.collect(), linear.intercept, 0.0).ok_or(FitError::Wrong)
+}
