@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod body;
 mod ciphers;
+pub mod embedded;
 mod entry;
 mod follower;
 mod log;

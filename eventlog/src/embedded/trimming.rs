@@ -1,0 +1,273 @@
+//! Trimming: whole segments go when nobody needs them any more. What is compacted or kept moves,
+//! with its offsets, to a table per topic first; a table is written whole under another name,
+//! synced and renamed, so there is always one that is complete.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Shared,
+    frame::{self, FrameKind, Head, Record},
+    names,
+    scan::Frames,
+    state::{FramePlace, State, StreamId, Table},
+};
+use crate::{LogError, Retention, Topic, TrimPoint};
+
+/// About how large a frame of rows is.
+const ROWS_BYTES: usize = 64 << 10;
+
+/// A new table and where its rows lie.
+struct NewTable {
+    table: Table,
+    places: Vec<(StreamId, u64, Option<crate::CompactionKey>, u64)>,
+}
+
+impl Shared {
+    /// Remembers what is not needed any more and removes the segments that have nothing else.
+    /// Blocks on the disk. Called by one at a time.
+    pub(super) fn trim(&self, points: &[TrimPoint]) -> Result<(), LogError> {
+        let going = {
+            let mut state = self.state();
+            if state.poisoned {
+                return Err(LogError::Poisoned);
+            }
+            for point in points {
+                let id = StreamId {
+                    topic: point.topic,
+                    partition: point.partition,
+                };
+                let stream = state
+                    .streams
+                    .get_mut(&id)
+                    .ok_or(LogError::UnknownPartition(point.partition))?;
+                stream.needed = stream.needed.max(point.below.0);
+            }
+            state.unneeded_segments()
+        };
+        if going.is_empty() {
+            return Ok(());
+        }
+        let mut tables = Vec::new();
+        for topic in Topic::ALL {
+            if topic.retention() != Retention::Trimmed
+                && let Some(table) = self.write_table(*topic, &going)?
+            {
+                tables.push((*topic, table));
+            }
+        }
+        self.fs.sync_names()?;
+        let replaced = self.switch(&going, tables);
+        if let Err(error) = self.remove_files(&going, replaced) {
+            // A segment that stays while later ones go would be a hole in the journal.
+            tracing::error!(%error, "the log is poisoned: a trimmed file was not removed");
+            self.poison();
+            return Err(LogError::Poisoned);
+        }
+        self.plan_changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Removes files, the oldest first and each durably before the next: whatever happens between,
+    /// the segments that are left follow one another.
+    fn remove_files(
+        &self,
+        going: &BTreeSet<u64>,
+        replaced: Vec<(Topic, u64)>,
+    ) -> std::io::Result<()> {
+        for segment in going {
+            self.fs.remove(&names::segment(*segment))?;
+            self.fs.sync_names()?;
+        }
+        for (topic, number) in replaced {
+            self.fs.remove(&names::table(topic, number))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what stays of a topic's table and of the segments that go. None when nothing changes.
+    fn write_table(
+        &self,
+        topic: Topic,
+        going: &BTreeSet<u64>,
+    ) -> Result<Option<NewTable>, LogError> {
+        let (old, files) = {
+            let state = self.state();
+            let files: Vec<_> = going
+                .iter()
+                .filter_map(|number| Some((*number, state.segments.get(number)?)))
+                .filter(|(_, segment)| segment.spans.keys().any(|id| id.topic == topic))
+                .map(|(number, segment)| (number, Arc::clone(&segment.file), segment.durable))
+                .collect();
+            (state.tables.get(&topic).cloned(), files)
+        };
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let mut stays = BTreeMap::<(StreamId, u64), Record>::new();
+        let old_part = old.iter().map(|old| {
+            let name = names::table(topic, old.number);
+            Frames::new(Arc::clone(&old.file), name, 0, old.bytes)
+        });
+        let parts = files
+            .into_iter()
+            .map(|(number, file, end)| Frames::new(file, names::segment(number), 0, end));
+        for mut frames in old_part.chain(parts) {
+            while let Some((_, records)) = frames.next_records()? {
+                let state = self.state();
+                for record in records {
+                    let id = StreamId::of(&record);
+                    if id.topic == topic && state.still_counts(id, &record) {
+                        // A copy of its own, so that the whole frame's memory is not held.
+                        let bytes = bytes::Bytes::copy_from_slice(&record.bytes);
+                        stays.insert((id, record.offset.0), Record { bytes, ..record });
+                    }
+                }
+            }
+        }
+        let number = old.map_or(1, |old| old.number + 1);
+        self.write_rows(topic, number, stays).map(Some)
+    }
+
+    fn write_rows(
+        &self,
+        topic: Topic,
+        number: u64,
+        rows: BTreeMap<(StreamId, u64), Record>,
+    ) -> Result<NewTable, LogError> {
+        let name = names::table(topic, number);
+        let temporary = names::temporary(&name);
+        let head = Head {
+            log_id: self.identity.log_id,
+            topic,
+            table: number,
+        };
+        // An earlier try may have failed half-way.
+        let _there_was_none = self.fs.remove(&temporary);
+        let file = self.fs.create(&temporary, 0)?;
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| -> Result<u64, LogError> {
+            file.write_at(bytes, at)?;
+            let here = at;
+            at += bytes.len() as u64;
+            Ok(here)
+        };
+        put(&head.encode())?;
+        let total = rows.len() as u64;
+        let mut places = Vec::with_capacity(rows.len());
+        let mut rows = rows.into_values().peekable();
+        let mut frame_number = 0;
+        while rows.peek().is_some() {
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            while bytes < ROWS_BYTES
+                && let Some(record) = rows.next()
+            {
+                bytes += Record::size(record.bytes.len());
+                part.push(record);
+            }
+            let here = put(&frame::encode_records(FrameKind::Rows, frame_number, &part))?;
+            frame_number += 1;
+            for record in part {
+                places.push((StreamId::of(&record), record.offset.0, record.key, here));
+            }
+        }
+        put(&frame::encode_foot(total))?;
+        file.sync()?;
+        self.fs.rename(&temporary, &name)?;
+        let table = Table {
+            number,
+            file,
+            bytes: at,
+        };
+        Ok(NewTable { table, places })
+    }
+
+    /// Lets readers see the new tables and forget the segments. Returns the tables replaced.
+    fn switch(&self, going: &BTreeSet<u64>, tables: Vec<(Topic, NewTable)>) -> Vec<(Topic, u64)> {
+        let mut replaced = Vec::new();
+        let mut state = self.state();
+        for (topic, new) in tables {
+            if let Some(old) = state.tables.insert(topic, new.table) {
+                replaced.push((topic, old.number));
+            }
+            state.place_rows(topic, new.places);
+        }
+        for number in going {
+            let Some(segment) = state.segments.remove(number) else {
+                continue;
+            };
+            for (id, span) in segment.spans {
+                if id.topic.retention() == Retention::Trimmed
+                    && let Some(stream) = state.streams.get_mut(&id)
+                {
+                    stream.start = stream.start.max(span.last + 1);
+                }
+            }
+        }
+        let table_bytes = state.tables.values().map(|table| table.bytes).sum();
+        drop(state);
+        let mut plan = self.plan();
+        plan.trimmed(going.len() as u64, table_bytes);
+        self.show_used(&plan);
+        replaced
+    }
+}
+
+impl State {
+    /// Returns the oldest segments that have nothing but what is not needed or can move.
+    fn unneeded_segments(&self) -> BTreeSet<u64> {
+        let writing = self.segments.keys().next_back().copied();
+        self.segments
+            .iter()
+            .take_while(|(number, segment)| {
+                Some(**number) != writing
+                    && segment.spans.iter().all(|(id, span)| {
+                        let stream = self.streams.get(id);
+                        id.topic.retention() != Retention::Trimmed
+                            || stream.is_some_and(|stream| span.last < stream.needed)
+                    })
+            })
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Returns whether a record must be kept: all of a kept topic, the newest of a compacted one.
+    fn still_counts(&self, id: StreamId, record: &Record) -> bool {
+        if id.topic.retention() == Retention::Kept {
+            return true;
+        }
+        let newest = self.streams.get(&id).map(|stream| &stream.newest);
+        record.key.is_some_and(|key| {
+            newest
+                .and_then(|newest| newest.get(&key))
+                .is_some_and(|(offset, _)| *offset == record.offset.0)
+        })
+    }
+
+    fn place_rows(
+        &mut self,
+        topic: Topic,
+        places: Vec<(StreamId, u64, Option<crate::CompactionKey>, u64)>,
+    ) {
+        for (id, stream) in &mut self.streams {
+            if id.topic == topic {
+                stream.rows.clear();
+            }
+        }
+        for (id, offset, key, at) in places {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            stream.rows.insert(offset, at);
+            if let Some(key) = key
+                && let Some(newest) = stream.newest.get_mut(&key)
+                && newest.0 == offset
+            {
+                newest.1 = FramePlace::Table { at };
+            }
+        }
+    }
+}
