@@ -30,6 +30,8 @@ pub enum Seen {
     Before,
     /// Its queue is older than the two that are kept.
     OldQueue,
+    /// Its device was revoked before it.
+    Revoked,
 }
 
 /// The marks of all devices of a partition.
@@ -42,6 +44,7 @@ pub struct Marks {
 /// The marks of one device: its newest queues, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceMark {
+    revoked: bool,
     queues: Vec<QueueMark>,
 }
 
@@ -67,6 +70,12 @@ impl Marks {
             self.changed.insert(kid);
         }
         seen
+    }
+
+    /// Makes everything that the device sends from here on void.
+    pub fn revoke(&mut self, kid: Kid) {
+        self.devices.entry(kid).or_default().revoked = true;
+        self.changed.insert(kid);
     }
 
     /// Returns how many devices there are.
@@ -112,6 +121,9 @@ impl Marks {
 
 impl DeviceMark {
     fn count(&mut self, incarnation: Incarnation, seq: u64) -> Seen {
+        if self.revoked {
+            return Seen::Revoked;
+        }
         if let Some(queue) = self
             .queues
             .iter_mut()
@@ -146,6 +158,7 @@ impl DeviceMark {
 
     /// Writes the layout of `docs/formats/history.md`.
     pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u8(u8::from(self.revoked));
         writer.u8(u8::try_from(self.queues.len()).unwrap_or(u8::MAX));
         for queue in &self.queues {
             writer
@@ -161,6 +174,11 @@ impl DeviceMark {
 
     /// Reads what [`DeviceMark::encode`] wrote.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let revoked = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
         let count = usize::from(reader.u8()?);
         if count > QUEUES {
             return Err(Malformed);
@@ -168,7 +186,7 @@ impl DeviceMark {
         let queues = (0..count)
             .map(|_| QueueMark::decode(reader))
             .collect::<Result<_, _>>()?;
-        Ok(Self { queues })
+        Ok(Self { revoked, queues })
     }
 }
 

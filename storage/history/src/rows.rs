@@ -3,8 +3,17 @@
 mod decode;
 mod encode;
 
-use pulseward_base::{AlertId, Digest, Incarnation, Kid, Micros, ModelId, Pseudonym, Seq};
-use pulseward_crypto::Signature;
+use std::fmt;
+
+use pulseward_base::{
+    AlertId, Digest, Incarnation, Kid, Micros, ModelId, Pseudonym, Seq,
+    bytes::{Malformed, Reader, Writer},
+};
+use pulseward_crypto::{
+    Signature,
+    certificate::CertificateBytes,
+    slips::{binding::BindingBytes, record::RecordBytes},
+};
 use pulseward_vitals::Kind;
 
 /// Set in a reading's flags when no signature covers its batch yet.
@@ -61,31 +70,92 @@ pub struct Proof {
     /// When it was received.
     pub received: Micros,
     /// What salts the leaves.
-    pub seed: [u8; 32],
+    pub salts: Salts,
     /// Whether the signature is the batch's own.
     pub proven: bool,
     /// The signature.
     pub signature: Signature,
-    /// How many rows it has.
+    /// How many rows it has in the file of readings.
     pub rows: u32,
+}
+
+/// What a batch's leaves are salted with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Salts {
+    /// The seed that all salts come from.
+    Seed([u8; 32]),
+    /// Leaf by leaf, once some were withheld: the seed would let their readings be guessed.
+    Leaves(Vec<LeafProof>),
+}
+
+/// What is left of one leaf's proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LeafProof {
+    /// Its rows are in the file; this is its salt.
+    Kept([u8; 16]),
+    /// Its rows are gone; this is its digest.
+    Withheld(Digest),
+}
+
+impl Salts {
+    /// Writes what stands in place of a seed: `{ 1 ‖ salt (16) | 2 ‖ digest (32) }…`.
+    pub(crate) fn encode_leaves(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        if let Self::Leaves(leaves) = self {
+            for leaf in leaves {
+                match leaf {
+                    LeafProof::Kept(salt) => writer.u8(1).put(salt),
+                    LeafProof::Withheld(digest) => writer.u8(2).put(&digest.0),
+                };
+            }
+        }
+        writer.into_vec()
+    }
+
+    /// Reads a seed, or what stands in its place.
+    pub(crate) fn decode(seed: [u8; 32], leaves: &[u8]) -> Result<Self, Malformed> {
+        if leaves.is_empty() {
+            return Ok(Self::Seed(seed));
+        }
+        let mut reader = Reader::new(leaves);
+        let mut proofs = Vec::new();
+        while !reader.rest().is_empty() {
+            proofs.push(match reader.u8()? {
+                1 => LeafProof::Kept(reader.array()?),
+                2 => LeafProof::Withheld(Digest(reader.array()?)),
+                _ => return Err(Malformed),
+            });
+        }
+        if seed == [0; 32] {
+            Ok(Self::Leaves(proofs))
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+impl fmt::Debug for Salts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salts(..)")
+    }
 }
 
 /// One enrolment: whose key it was, and whose rows it signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
     /// Of the registry's key.
-    pub certificate: [u8; 148],
+    pub certificate: CertificateBytes,
     /// The record the device has.
-    pub record: [u8; 147],
+    pub record: RecordBytes,
     /// The binding to a pseudonym.
-    pub binding: [u8; 191],
+    pub binding: BindingBytes,
 }
 
 /// What one vital contributes, in points, between two bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// The vital.
-    pub kind: Kind,
+    /// The number of the vital's kind.
+    pub kind: u16,
     /// What was seen of it, in steps; in alerts only.
     pub value: i32,
     /// The least it contributes.

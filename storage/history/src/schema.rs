@@ -65,6 +65,7 @@ numbered! {
 /// How a column's values are typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
+    Blob,
     Bytes(i32),
     F64,
     I32,
@@ -83,6 +84,7 @@ impl Type {
     fn arrow(self) -> DataType {
         let list = |item| DataType::List(Arc::new(Field::new("item", item, false)));
         match self {
+            Self::Blob => DataType::Binary,
             Self::Bytes(size) => DataType::FixedSizeBinary(size),
             Self::F64 => DataType::Float64,
             Self::I32 => DataType::Int32,
@@ -164,6 +166,7 @@ const PROOFS: &[Column] = &[
     column("time", Type::Time, Class::Proofs, Layout::Delta),
     column("clock_offset", Type::I64, Class::Proofs, Layout::Dictionary),
     column("received", Type::Time, Class::Proofs, Layout::Delta),
+    column("leaves", Type::Blob, Class::Proofs, Layout::Plain),
     column("seed", Type::Bytes(32), Class::Proofs, Layout::Plain),
     column("proven", Type::U8, Class::Proofs, Layout::Dictionary),
     column("signature", Type::Bytes(64), Class::Proofs, Layout::Plain),
@@ -178,7 +181,7 @@ const ENROLMENTS: &[Column] = &[
         Layout::Dictionary,
     ),
     column("record", Type::Bytes(147), Class::Proofs, Layout::Plain),
-    column("binding", Type::Bytes(191), Class::Proofs, Layout::Plain),
+    column("binding", Type::Bytes(179), Class::Proofs, Layout::Plain),
 ];
 
 const SCORES: &[Column] = &[

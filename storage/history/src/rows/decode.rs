@@ -2,7 +2,9 @@
 //! its steps spell is an error.
 
 use arrow::{
-    array::{Array, AsArray, FixedSizeBinaryArray, ListArray, RecordBatch, StringArray},
+    array::{
+        Array, AsArray, BinaryArray, FixedSizeBinaryArray, ListArray, RecordBatch, StringArray,
+    },
     datatypes::{
         ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type,
         UInt16Type, UInt32Type, UInt64Type,
@@ -15,7 +17,7 @@ use pulseward_base::{
 use pulseward_crypto::Signature;
 use pulseward_vitals::Kind;
 
-use super::{AlertRow, CausedBy, Enrolment, Proof, Reading, Rows, ScoreRow, Term};
+use super::{AlertRow, CausedBy, Enrolment, Proof, Reading, Rows, Salts, ScoreRow, Term};
 use crate::schema::FileKind;
 
 impl Rows {
@@ -74,7 +76,10 @@ fn proof(table: &Table<'_>, at: usize) -> Result<Proof, Malformed> {
         time: table.time("time", at)?,
         clock_offset: table.number::<Int64Type>("clock_offset", at)?,
         received: table.time("received", at)?,
-        seed: table.fixed("seed", at)?,
+        salts: Salts::decode(
+            table.fixed("seed", at)?,
+            table.column::<BinaryArray>("leaves", at)?.value(at),
+        )?,
         proven: match table.number::<UInt8Type>("proven", at)? {
             0 => false,
             1 => true,
@@ -132,7 +137,7 @@ fn score_with(
         .zip(bounds)
         .map(|(kind, ((value, low), high))| {
             Ok(Term {
-                kind: kind_of(kind)?,
+                kind: term_kind(kind)?,
                 value: *value,
                 low: *low,
                 high,
@@ -157,6 +162,14 @@ fn score_with(
 
 fn kind_of(name: &str) -> Result<Kind, Malformed> {
     Kind::from_name(name).ok_or(Malformed)
+}
+
+/// A kind's number, from its name or from the number itself.
+fn term_kind(word: &str) -> Result<u16, Malformed> {
+    match Kind::from_name(word) {
+        Some(kind) => Ok(kind.spec().number),
+        None => word.parse().map_err(|_| Malformed),
+    }
 }
 
 /// One record batch, read by name.

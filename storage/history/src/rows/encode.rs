@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int32Builder, Int64Array,
-        ListBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder,
+        ArrayRef, BinaryArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int32Builder,
+        Int64Array, ListBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder,
         TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
     },
     datatypes::{DataType, Field, Int32Type},
     error::ArrowError,
 };
 use pulseward_base::{Micros, bytes::hex};
+use pulseward_vitals::Kind;
 
-use super::{AlertRow, Enrolment, Proof, Reading, Rows, ScoreRow, Term};
+use super::{AlertRow, Enrolment, Proof, Reading, Rows, Salts, ScoreRow, Term};
 use crate::schema::FileKind;
 
 impl Rows {
@@ -112,7 +113,13 @@ fn proofs(rows: &[Proof]) -> Result<Vec<ArrayRef>, ArrowError> {
                 .collect::<Int64Array>(),
         ),
         times(rows.iter().map(|row| row.received)),
-        fixed(rows.iter().map(|row| row.seed))?,
+        Arc::new(BinaryArray::from_iter_values(
+            rows.iter().map(|row| row.salts.encode_leaves()),
+        )),
+        fixed(rows.iter().map(|row| match &row.salts {
+            Salts::Seed(seed) => *seed,
+            Salts::Leaves(_) => [0; 32],
+        }))?,
         Arc::new(
             rows.iter()
                 .map(|row| u8::from(row.proven))
@@ -201,11 +208,16 @@ fn kinds<'a>(rows: impl Iterator<Item = &'a ScoreRow>) -> ArrayRef {
     let mut builder = ListBuilder::new(StringBuilder::new()).with_field(item);
     for row in rows {
         for term in &row.terms {
-            builder.values().append_value(term.kind.spec().name);
+            builder.values().append_value(kind_name(term.kind));
         }
         builder.append(true);
     }
     Arc::new(builder.finish())
+}
+
+/// A kind's name, or its number if this version has no name for it.
+fn kind_name(number: u16) -> String {
+    Kind::from_number(number).map_or_else(|| number.to_string(), |kind| kind.spec().name.to_owned())
 }
 
 fn terms<'a>(rows: impl Iterator<Item = &'a ScoreRow>, of: fn(&Term) -> i32) -> ArrayRef {

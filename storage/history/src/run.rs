@@ -1,0 +1,505 @@
+//! The stage: one task per partition follows the log and commits, one task signs the heads.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use pulseward_base::{Clock, Kid, Offset, Partition, bytes::Malformed};
+use pulseward_custody::{FileKeys, KeyError};
+use pulseward_eventlog::{
+    Body, Content, Entry, Follower, Log, LogError, NewEntry, Position, ReadLimits, Topic,
+    body::{ControlKind, Parked},
+};
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chain::Head,
+    collect::Collector,
+    error::HistoryError,
+    files::{FilesError, blocking},
+    heads::{self, ChainHead, Heads},
+    manifest::{Positions, Signer},
+    metrics::Metrics,
+    owner::{Owner, OwnerTools},
+    settings::Settings,
+    shelf::{Directory, Shelf as _},
+};
+
+/// The reason under which history parks an entry that does not open.
+const PARKED_UNREADABLE: u16 = 1;
+
+/// What a history works with.
+pub struct HistorianTools {
+    /// The log it follows.
+    pub log: Log,
+    /// Where files get their keys.
+    pub keys: Arc<dyn FileKeys>,
+    /// Who signs manifests and heads: a key with a certificate of use *history*.
+    pub signer: Signer,
+    /// The pipeline's root.
+    pub root: Kid,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The history stage.
+pub struct Historian {
+    log: Log,
+    tools: OwnerTools,
+    progress: Progress,
+}
+
+/// How far each partition is committed. Cheap to clone; all clones see the same.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    partitions: Arc<Mutex<BTreeMap<Partition, Committed>>>,
+}
+
+/// What one partition has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The newest manifest.
+    pub head: ChainHead,
+    /// Up to where in the log everything is stored: what lies below may be trimmed.
+    pub positions: Positions,
+    /// Readings in the store.
+    pub rows: u64,
+    /// Files in the store.
+    pub files: usize,
+}
+
+impl Progress {
+    /// Returns what a partition has committed; none before its chain is claimed.
+    #[must_use]
+    pub fn of(&self, partition: Partition) -> Option<Committed> {
+        self.lock().get(&partition).copied()
+    }
+
+    /// Returns what all partitions have committed.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<Partition, Committed> {
+        self.lock().clone()
+    }
+
+    fn set(&self, partition: Partition, head: &Head) {
+        let readings = |file: &&crate::manifest::FileEntry| {
+            file.name.kind == crate::schema::FileKind::Readings
+        };
+        let committed = Committed {
+            head: ChainHead {
+                partition,
+                number: head.number,
+                digest: head.digest,
+            },
+            positions: head.positions,
+            rows: head
+                .files
+                .values()
+                .filter(readings)
+                .map(|file| file.rows)
+                .sum(),
+            files: head.files.len(),
+        };
+        self.lock().insert(partition, committed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Partition, Committed>> {
+        self.partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Historian {
+    /// Puts a history together; nothing is touched before [`Historian::run`].
+    #[must_use]
+    pub fn new(settings: Settings, tools: HistorianTools) -> Self {
+        let HistorianTools {
+            log,
+            keys,
+            signer,
+            root,
+            clock,
+            metrics,
+        } = tools;
+        let (signer, settings) = (Arc::new(signer), Arc::new(settings));
+        let tools = OwnerTools {
+            keys,
+            signer,
+            root,
+            clock,
+            settings,
+            metrics,
+        };
+        Self {
+            log,
+            tools,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Returns where to see how far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// Follows `partitions` until `shutdown`, then stores what is in the log by then and commits.
+    /// An error of one partition ends all; whatever was not committed is read again next time.
+    pub async fn run(
+        self,
+        partitions: Vec<Partition>,
+        shutdown: CancellationToken,
+    ) -> Result<(), HistoryError> {
+        let mut tasks = JoinSet::new();
+        // Of its own, so that a failing task can end the others without ending the program's.
+        let stop = shutdown.child_token();
+        for partition in partitions {
+            let (log, tools) = (self.log.clone(), self.tools.clone());
+            let (progress, stop) = (self.progress.clone(), stop.clone());
+            tasks.spawn(async move { follow(partition, log, tools, progress, stop).await });
+        }
+        let (tools, progress, end) = (self.tools.clone(), self.progress.clone(), stop.clone());
+        let signing = CancellationToken::new();
+        let signed = signing.clone();
+        let heads = tokio::spawn(async move { sign_heads(tools, progress, signed).await });
+        let mut outcome = Ok(());
+        while let Some(task) = tasks.join_next().await {
+            let ended = task.unwrap_or(Err(HistoryError::Panicked));
+            if ended.is_err() {
+                end.cancel();
+            }
+            outcome = outcome.and(ended);
+        }
+        // The last heads are signed once every partition has made its last commit.
+        signing.cancel();
+        let heads = heads.await.unwrap_or(Err(HistoryError::Panicked));
+        outcome.and(heads)
+    }
+}
+
+async fn follow(
+    partition: Partition,
+    log: Log,
+    tools: OwnerTools,
+    progress: Progress,
+    stop: CancellationToken,
+) -> Result<(), HistoryError> {
+    let owner = patiently(&tools.settings, &stop, || {
+        Owner::claim(partition, tools.clone())
+    });
+    let Some(owner) = owner.await? else {
+        return Ok(());
+    };
+    let mut follow = Follow::new(partition, log, &tools, progress, owner)?;
+    follow.progress.set(partition, follow.owner.head()?);
+    while !stop.is_cancelled() {
+        follow.turn(&stop).await?;
+    }
+    follow.drain().await
+}
+
+/// Asks again while keys are unavailable; none when it is time to stop.
+async fn patiently<T, F: Future<Output = Result<T, HistoryError>>>(
+    settings: &Settings,
+    stop: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<Option<T>, HistoryError> {
+    loop {
+        match ask().await {
+            Err(
+                HistoryError::Key(KeyError::Unavailable)
+                | HistoryError::Files(FilesError::Key(KeyError::Unavailable)),
+            ) => {}
+            other => return other.map(Some),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(settings.retry_after) => {}
+        }
+    }
+}
+
+/// One partition being followed.
+struct Follow {
+    partition: Partition,
+    log: Log,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    progress: Progress,
+    owner: Owner,
+    collector: Collector,
+    feed: Follower,
+    scores: Follower,
+    alerts: Follower,
+    /// When the first row that waits was read.
+    since: Option<Instant>,
+    /// When positions were last committed.
+    committed: Instant,
+}
+
+impl Follow {
+    fn new(
+        partition: Partition,
+        log: Log,
+        tools: &OwnerTools,
+        progress: Progress,
+        owner: Owner,
+    ) -> Result<Self, HistoryError> {
+        let head = owner.head()?;
+        let log_id = log.log_id();
+        let generation = log.position(Offset(0)).generation.0;
+        let begun = head.log != [0; 16];
+        if begun && (head.log != log_id || head.positions.generation != generation) {
+            return Err(HistoryError::ForeignLog(partition));
+        }
+        let positions = Positions {
+            generation,
+            ..head.positions
+        };
+        let follow = |topic, from| log.follow(topic, partition, Offset(from));
+        Ok(Self {
+            feed: follow(Topic::Feed, positions.feed),
+            scores: follow(Topic::Scores, positions.scores),
+            alerts: follow(Topic::Alerts, positions.alerts),
+            collector: Collector::new(
+                positions,
+                head.marks.clone(),
+                tools.settings.max_devices,
+                tools.metrics.clone(),
+            ),
+            partition,
+            settings: Arc::clone(&tools.settings),
+            metrics: tools.metrics.clone(),
+            progress,
+            owner,
+            log,
+            since: None,
+            committed: Instant::now(),
+        })
+    }
+
+    /// Waits for entries or for the time to commit.
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<(), HistoryError> {
+        let due = self.due();
+        let entries = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep_until(due) => return self.commit().await,
+            entries = self.feed.next() => entries,
+            entries = self.scores.next() => entries,
+            entries = self.alerts.next() => entries,
+        };
+        match entries {
+            Ok(entries) => self.take(entries).await,
+            Err(LogError::KeysUnavailable) => {
+                // Nothing is skipped: the follower stands where it stood.
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(self.settings.retry_after) => {}
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn due(&self) -> Instant {
+        match self.since {
+            Some(since) => since + self.settings.commit_age,
+            None => self.committed + self.settings.idle_commit_age,
+        }
+    }
+
+    async fn take(&mut self, entries: Vec<Entry>) -> Result<(), HistoryError> {
+        for entry in entries {
+            let entry = self.readable(entry).await?;
+            if is_erasure(&entry) {
+                // What came before is committed before; the erasure is a commit of its own.
+                self.commit().await?;
+                self.collector.take(&entry)?;
+                self.erase().await?;
+                continue;
+            }
+            self.collector.take(&entry)?;
+            if self.collector.pending.len() >= self.settings.commit_rows {
+                self.commit().await?;
+            }
+        }
+        self.metrics
+            .pending
+            .set(i64::try_from(self.collector.pending.len()).unwrap_or(i64::MAX));
+        if self.since.is_none() && !self.collector.pending.is_empty() {
+            self.since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// An entry that does not open is read once more; if that does not help, it is parked, durably,
+    /// before anything behind it is taken.
+    async fn readable(&self, entry: Entry) -> Result<Entry, HistoryError> {
+        if !matches!(entry.content, Content::Unreadable(_)) {
+            return Ok(entry);
+        }
+        let one = ReadLimits {
+            entries: 1,
+            ..ReadLimits::default()
+        };
+        let offset = entry.position.offset;
+        let again = self
+            .log
+            .read(entry.topic, self.partition, offset, one)
+            .await?;
+        let again = again
+            .into_iter()
+            .find(|again| again.position == entry.position);
+        if let Some(again) = again.filter(|again| !matches!(again.content, Content::Unreadable(_)))
+        {
+            return Ok(again);
+        }
+        self.park(entry.topic, entry.position).await?;
+        Ok(entry)
+    }
+
+    async fn park(&self, topic: Topic, position: Position) -> Result<(), HistoryError> {
+        tracing::error!(
+            topic = topic.name(),
+            partition = self.partition.0,
+            offset = position.offset.0,
+            "an entry does not open and is parked",
+        );
+        let parked = Parked {
+            topic,
+            position,
+            reason: PARKED_UNREADABLE,
+        };
+        self.log
+            .append(NewEntry::for_log(self.partition, Body::Parked(parked)))
+            .await?;
+        self.metrics.parked.inc();
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), HistoryError> {
+        self.since = None;
+        self.committed = Instant::now();
+        let moved = self.collector.positions != self.owner.head()?.positions;
+        if !moved && self.collector.pending.is_empty() {
+            return Ok(());
+        }
+        let log = self.log.log_id();
+        self.owner.commit(log, &mut self.collector).await?;
+        while self.owner.compact(log, &mut self.collector).await? {}
+        self.progress.set(self.partition, self.owner.head()?);
+        self.metrics.pending.set(0);
+        Ok(())
+    }
+
+    async fn erase(&mut self) -> Result<(), HistoryError> {
+        let keys = std::mem::take(&mut self.collector.pending.erase);
+        for key in &keys {
+            self.log.forget(*key);
+        }
+        self.owner
+            .erase(&keys, self.log.log_id(), &mut self.collector)
+            .await?;
+        self.progress.set(self.partition, self.owner.head()?);
+        Ok(())
+    }
+
+    /// Takes what is in the log by now, and commits. Whoever writes to it has ended already.
+    async fn drain(&mut self) -> Result<(), HistoryError> {
+        for topic in [Topic::Feed, Topic::Scores, Topic::Alerts] {
+            let end = self.log.bounds(topic, self.partition).await?.end;
+            loop {
+                let follower = match topic {
+                    Topic::Scores => &mut self.scores,
+                    Topic::Alerts => &mut self.alerts,
+                    _ => &mut self.feed,
+                };
+                if follower.position().offset >= end {
+                    break;
+                }
+                let entries = match follower.ready().await {
+                    Ok(entries) if entries.is_empty() => break,
+                    Ok(entries) => entries,
+                    // Left for the next start: there is no time to wait.
+                    Err(LogError::KeysUnavailable) => break,
+                    Err(error) => return Err(error.into()),
+                };
+                self.take(entries).await?;
+            }
+        }
+        self.commit().await
+    }
+}
+
+fn is_erasure(entry: &Entry) -> bool {
+    matches!(&entry.content, Content::Body(Body::Control(control)) if control.kind == ControlKind::Erase)
+}
+
+/// Signs all heads together from time to time, and once more at the end.
+async fn sign_heads(
+    tools: OwnerTools,
+    progress: Progress,
+    stop: CancellationToken,
+) -> Result<(), HistoryError> {
+    let every = tools.settings.heads_every.max(Duration::from_millis(100));
+    let mut last = None;
+    loop {
+        let ended = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(every) => false,
+        };
+        let chains: Vec<_> = progress
+            .all()
+            .values()
+            .map(|committed| committed.head)
+            .collect();
+        if !chains.is_empty() && last.as_ref() != Some(&chains) {
+            let heads = Heads {
+                time: tools.clock.now(),
+                chains: chains.clone(),
+            };
+            put_heads(&tools, heads.sign(&tools.signer)).await?;
+            last = Some(chains);
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Where signed heads lie.
+pub(crate) const HEADS: &str = "heads";
+
+async fn put_heads(tools: &OwnerTools, bytes: Vec<u8>) -> Result<(), HistoryError> {
+    let home = tools.settings.directory.join(HEADS);
+    let keep = tools.settings.heads_kept.max(1);
+    let work = move || -> Result<(), FilesError> {
+        let shelf = Directory::open(&home)?;
+        let numbers = heads::numbers(&shelf)?;
+        let next = numbers.last().map_or(0, |last| last.saturating_add(1));
+        // Two programs that keep different partitions of one directory each sign what they know;
+        // whoever finds the number taken signs the next time.
+        let _created = shelf.create(&heads::heads_name(next), &bytes)?;
+        for old in numbers
+            .into_iter()
+            .filter(|old| old.saturating_add(keep) <= next)
+        {
+            shelf.remove(&heads::heads_name(old))?;
+        }
+        Ok(())
+    };
+    Ok(blocking(work).await?)
+}
+
+impl From<Malformed> for FilesError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
