@@ -84,7 +84,7 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Arc<Self>, Error> {
         let make = Maker { registry };
         let metrics = Self {
-            entries: make.counter("entries_total", "Entries of the feed that were processed.")?,
+            entries: make.counter("entries_total", "Entries processed.")?,
             batches: make.counters("batches_total", "What became of batches.", &["outcome"])?,
             guarded: make.counters(
                 "guarded_readings_total",
@@ -106,32 +106,19 @@ impl Metrics {
                 "repeated_outputs_total",
                 "Outputs of a replay that the log has already.",
             )?,
-            erased: make.counter(
-                "erased_entries_total",
-                "Entries and outputs whose key is destroyed.",
-            )?,
+            erased: make.counter("erased_entries_total", "Entries of destroyed keys.")?,
             panics: make.counter("step_panics_total", "Steps that panicked.")?,
-            parked: make.counters(
-                "parked_entries_total",
-                "Entries that are passed over for good.",
-                &["reason"],
-            )?,
-            waits: make.counter(
-                "log_retries_total",
-                "Waits for a log or key service that did not answer.",
-            )?,
+            parked: make.counters("parked_entries_total", "Entries passed over.", &["reason"])?,
+            waits: make.counter("log_retries_total", "Waits for a silent log.")?,
             checkpoints: make.histogram(
                 "checkpoint_seconds",
-                "Making the state durable.",
+                "Saving the state.",
                 CHECKPOINT_SECONDS,
             )?,
-            lag: make.gauge(
-                "lag_entries",
-                "Entries of the feed that are not processed yet.",
-            )?,
+            lag: make.gauge("lag_entries", "Entries not processed yet.")?,
             age: make.float(
                 "oldest_unprocessed_age_seconds",
-                "Age of the oldest entry not processed yet.",
+                "Age of the oldest entry not processed.",
             )?,
             silent_devices: make
                 .gauge("silent_devices", "Devices that were live and send nothing.")?,

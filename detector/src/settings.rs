@@ -11,21 +11,12 @@ use pulseward_vitals::Kind;
 use crate::state::votes::MOfN;
 
 /// All settings of the detector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// What decides outcomes.
     pub judgement: Judgement,
     /// How it is driven.
     pub drive: Drive,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            judgement: Judgement::default(),
-            drive: Drive::default(),
-        }
-    }
 }
 
 /// What decides outcomes.

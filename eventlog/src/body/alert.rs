@@ -166,6 +166,8 @@ byte_enum! {
         Escalated = 3,
         /// A person has seen it.
         Acknowledged = 4,
+        /// The recipient has its end as well.
+        Ended = 5,
     }
 }
 
