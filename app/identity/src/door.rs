@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use pulseward_app::{SystemClock, admin::Handler, status::Board};
 use pulseward_base::{Clock as _, Kid, bytes};
 use pulseward_identity_store::{
@@ -10,6 +10,7 @@ use pulseward_identity_store::{
     person::{BirthDate, Consent, Fact, Particulars, PersonId, Purposes, StaffId, Text},
     staff::Role,
     totp,
+    vault::MOST_AT_ONCE,
 };
 
 use crate::{
@@ -77,6 +78,10 @@ impl Worker {
                 project,
                 scope,
             } => {
+                ensure!(
+                    count as usize <= MOST_AT_ONCE,
+                    "at most {MOST_AT_ONCE} at once"
+                );
                 let persons = (0..count)
                     .map(|_| synthetic::person(self.clock.now()))
                     .map(|person| Ok(first_consent(person?, Vec::new(), project, scope)))

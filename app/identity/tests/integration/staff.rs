@@ -127,6 +127,39 @@ async fn confirmed(client: &mut IdentityClient<Channel>, staff: &Value) -> Vec<u
 }
 
 #[tokio::test]
+async fn health_and_reflection_are_on() {
+    let house = House::new();
+    let _running = house.serve();
+    let doctor = staff(&house, "clinician");
+    let channel = channel(&doctor).await;
+    let service = "pulseward.identity.v1.Identity";
+    let asked = tonic_health::pb::HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let health = tonic_health::pb::health_client::HealthClient::new(channel.clone())
+        .check(asked)
+        .await
+        .unwrap();
+    let serving = tonic_health::pb::health_check_response::ServingStatus::Serving;
+    assert_eq!(health.into_inner().status(), serving);
+
+    use tonic_reflection::pb::v1 as reflection;
+    let list = reflection::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            reflection::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut answers = reflection::server_reflection_client::ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::once(list))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert!(format!("{answer:?}").contains(service));
+}
+
+#[tokio::test]
 async fn guessing_codes_locks_the_account() {
     let house = House::new();
     let running = house.serve();
