@@ -417,3 +417,20 @@ pub fn recover_files(files: &[(&str, &[u8])], settings: Settings) -> Result<Vec<
     };
     Ok(Topic::ALL.iter().filter_map(bounds).collect())
 }
+
+/// Returns the frames that a new log's identity and first segment begin with.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn head_frames(log_id: [u8; 16], settings: &Settings) -> (Vec<u8>, Vec<u8>) {
+    let identity = Identity {
+        log_id,
+        generation: settings.generation,
+        partitions: settings.partitions,
+    };
+    let opening = Opening {
+        log_id,
+        segment: 1,
+        next_number: 0,
+        ends: Vec::new(),
+    };
+    (identity.encode(), opening.encode())
+}

@@ -7,11 +7,17 @@
 pub mod backend;
 pub mod body;
 mod ciphers;
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
 pub mod embedded;
 mod entry;
 mod follower;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzzing;
 mod log;
 mod metrics;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 mod topic;
 
 pub use crate::{

@@ -381,9 +381,8 @@ impl LogFile for Handle {
         let read = |content: &mut Content, _: &Faults| {
             let there = content.now.get(at..).unwrap_or_default();
             let count = there.len().min(bytes.len());
-            for (to, from) in bytes.iter_mut().zip(there) {
-                *to = *from;
-            }
+            let (to, from) = (bytes.split_at_mut(count).0, there.split_at(count).0);
+            to.copy_from_slice(from);
             Ok(count)
         };
         self.with(false, read, |_| {})
