@@ -16,5 +16,8 @@ pub mod partition;
 pub mod additive;
 pub mod rhythm;
 
+pub mod artefact;
+pub mod judge;
+
 pub mod dataset;
 pub mod measure;

@@ -89,6 +89,13 @@ impl Hours {
         moved
     }
 
+    /// Returns whether the vital at `index` was measured within the window.
+    #[must_use]
+    pub fn is_fresh(&self, index: usize) -> bool {
+        self.vital(index)
+            .is_some_and(|vital| vital.measured.iter().any(Option::is_some))
+    }
+
     pub(crate) fn vital(&self, index: usize) -> Option<&VitalHours> {
         self.vitals.get(index)
     }

@@ -1,0 +1,114 @@
+use pulseward_base::Micros;
+use pulseward_crypto::sign::SigningKey;
+
+use super::*;
+use crate::{
+    anchor::{Constancy, Pool, TERMS, fit},
+    artefact::{Card, Draft, Purpose, State, load, seal},
+    features::PARTS,
+};
+
+const HOUR: i64 = 3_600_000_000;
+
+fn promoted() -> Promoted {
+    let mut pool = Pool::default();
+    for patient in 0..400 {
+        let share = f64::from(patient) / 399.0;
+        let at = |low: f64, high: f64| Some(((low + (high - low) * share) * PARTS as f64) as i64);
+        let values: [Option<i64>; TERMS] = [
+            at(600.0, 1120.0),
+            at(120.0, 250.0),
+            at(3600.0, 3850.0),
+            at(-1300.0, -800.0),
+            at(-980.0, -900.0),
+            at(-3720.0, -3540.0),
+        ];
+        pool.add_patient(&[Values(values)]);
+    }
+    let card = Card {
+        name: "anchor".into(),
+        purpose: Purpose::Anomaly,
+        advisory: false,
+        words: String::new(),
+        least_age: 16,
+        cadence_seconds: 3600,
+        kinds: vec![
+            Kind::HeartRate,
+            Kind::SpO2,
+            Kind::RespiratoryRate,
+            Kind::Temperature,
+            Kind::SystolicPressure,
+        ],
+        least_kinds: 2,
+        code: String::new(),
+        data: vec![],
+        settings: vec![],
+        metrics: vec![],
+        parent: ModelId::ZERO,
+    };
+    let draft = Draft {
+        card,
+        parameters: Parameters::Anchor(fit(&pool, Constancy::HALF, 2.3).unwrap()),
+    };
+    let operator = SigningKey::generate();
+    let sealed = seal(&draft.encode(), State::Promoted, Micros(0), &operator).unwrap();
+    load(&sealed, &operator.verifying_key()).unwrap()
+}
+
+fn window(heart_rate: i32, temperature: i32) -> Window {
+    let mut window = Window::new(Micros(0));
+    for hour in 0..6 {
+        window.push(Kind::HeartRate, Micros(hour * HOUR), heart_rate);
+        window.push(Kind::Temperature, Micros(hour * HOUR), temperature);
+    }
+    window
+}
+
+#[test]
+fn an_alert_says_why_and_how_sure_it_is() {
+    let judgement = judge(&promoted(), &window(1_350, 3_920), Eligibility::default()).unwrap();
+    assert!(judgement.alert && !judgement.advisory);
+    assert!(judgement.poison.covers(5), "{:?}", judgement.poison);
+    assert!(
+        judgement.within_error.0 < judgement.score && judgement.score < judgement.within_error.1
+    );
+    let words: Vec<String> = judgement.reasons.iter().map(ToString::to_string).collect();
+    assert!(
+        words[0].starts_with("heart rate mean over 12 h 135.0 /min (+"),
+        "{words:?}"
+    );
+    assert!(
+        words[1].starts_with("temperature highest in 12 h 39.2 °C (+"),
+        "{words:?}"
+    );
+    let told: f64 = judgement.reasons.iter().map(|reason| reason.adds).sum();
+    assert!((told - judgement.score).abs() < 1e-9);
+}
+
+#[test]
+fn outside_its_population_kinds_and_cadence_it_abstains() {
+    let (model, well) = (promoted(), window(700, 3_700));
+    let child = Eligibility {
+        age: Some(15),
+        pregnant: None,
+    };
+    let pregnant = Eligibility {
+        age: None,
+        pregnant: Some(true),
+    };
+    assert_eq!(judge(&model, &well, child), Err(Abstains::Population));
+    assert_eq!(judge(&model, &well, pregnant), Err(Abstains::Population));
+    let mut one_kind = Window::new(Micros(0));
+    one_kind.push(Kind::HeartRate, Micros(0), 700);
+    assert_eq!(
+        judge(&model, &one_kind, Eligibility::default()),
+        Err(Abstains::Kinds)
+    );
+    let mut silent = well.clone();
+    silent.advance(Micros(20 * HOUR));
+    assert_eq!(
+        judge(&model, &silent, Eligibility::default()),
+        Err(Abstains::Cadence)
+    );
+    assert!(judge(&model, &well, Eligibility::default()).is_ok());
+}
