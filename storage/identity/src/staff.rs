@@ -1,6 +1,6 @@
 //! Who may ask the vault: accounts, roles, and the second factor.
 //!
-//! A bearer token alone opens nothing but [`Doors::confirm`]. A right code opens a session of five
+//! A bearer token alone opens nothing but [`crate::Vault::confirm`]. A right code opens a session of five
 //! minutes, named by a random proof that the later calls must show; a code is accepted once, and
 //! wrong codes lock the account for a while.
 

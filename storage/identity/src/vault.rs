@@ -5,7 +5,9 @@
 //! happened is missing from the chain, and no name leaves before its leaving is written down.
 
 mod acts;
+mod admission;
 mod keys;
+mod way_back;
 
 use std::{
     collections::BTreeMap,

@@ -1,29 +1,24 @@
-//! The acts themselves.
+//! Registering, consents and tickets.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use pulseward_base::{Kid, Micros, Reject, TicketId, bytes::Reader};
+use pulseward_base::{Kid, Micros, TicketId};
 use pulseward_crypto::{
     certificate::CertificateBytes,
-    hash::sha256,
     random,
-    slips::{
-        TicketSlip, TicketTerms, WayBack, WayBackTerms, ticket::Riders,
-        way_back::SIZE as WAY_BACK_SIZE,
-    },
+    slips::{TicketSlip, TicketTerms, ticket::Riders},
 };
 
 use super::{Inner, Vault};
 use crate::{
     codec,
-    error::{Refusal, StoreError, VaultError},
+    error::{Refusal, VaultError},
     ledger::{Act, Note},
     pages::{NewPage, PageId},
     person::{
         Consent, Fact, Handle, IssuedTicket, MOST_FACTS, Membership, Particulars, Person, PersonId,
-        StaffId, Text,
+        StaffId,
     },
-    staff::{self, At, Credentials, MOST_STAFF, Permission, Role, Session},
 };
 
 /// How many persons one act may register.
@@ -238,165 +233,6 @@ impl Vault {
         issued.ok_or_else(|| Refusal::UnknownPerson.into())
     }
 
-    /// Judges a second factor and opens a session.
-    pub fn confirm(&self, token: &[u8], code: &str) -> Result<Session, VaultError> {
-        let outcome = self.try_confirm(token, code);
-        self.metrics.second_factor(&outcome);
-        outcome
-    }
-
-    fn try_confirm(&self, token: &[u8], code: &str) -> Result<Session, VaultError> {
-        let at = self.at();
-        let inner = &mut *self.lock();
-        self.sound()?;
-        let id = inner.holder(token)?;
-        let account = inner.staff.get(&id).ok_or(Refusal::NotAdmitted)?;
-        let note = Note::new(Act::Confirm, at.wall).by(id);
-        let step = match inner.doors.judge(id, account, code, at) {
-            Ok(step) => step,
-            Err(Refusal::SecondFactor) => {
-                // At most a handful per account and quarter of an hour: then it is locked.
-                let refused = note.refused(Refusal::SecondFactor);
-                self.commit(inner, Vec::new(), &[refused])?;
-                return Err(Refusal::SecondFactor.into());
-            }
-            Err(refusal) => return Err(refusal.into()),
-        };
-        let mut staff = inner.staff.clone();
-        if let Some(account) = staff.get_mut(&id) {
-            account.used_step = step;
-        }
-        self.commit_staff(inner, staff, note)?;
-        Ok(inner.doors.open(id, at))
-    }
-
-    /// Returns who asks, when token, role and second factor allow it.
-    pub fn admit(
-        &self,
-        token: &[u8],
-        proof: &[u8],
-        permission: Permission,
-    ) -> Result<Actor, VaultError> {
-        let at = self.at();
-        Ok(Actor::Staff(
-            self.lock().admit(token, proof, permission, at)?,
-        ))
-    }
-
-    /// Opens a way-back slip, once, and returns who the person is.
-    pub fn way_back(
-        &self,
-        token: &[u8],
-        proof: &[u8],
-        slip: &[u8],
-    ) -> Result<Particulars, VaultError> {
-        let outcome = self.try_way_back(token, proof, slip);
-        self.metrics.way_back(&outcome);
-        outcome
-    }
-
-    fn try_way_back(
-        &self,
-        token: &[u8],
-        proof: &[u8],
-        slip: &[u8],
-    ) -> Result<Particulars, VaultError> {
-        let at = self.at();
-        let inner = &mut *self.lock();
-        self.sound()?;
-        let staff = inner.admit(token, proof, Permission::WayBack, at)?;
-        inner
-            .doors
-            .count_way_back(staff, self.settings.ways_back_per_hour, at)?;
-        let note = Note::new(Act::WayBack, at.wall).by(staff);
-        match self.open_slip(inner, note, slip, at.wall) {
-            Err(VaultError::Refused(refusal)) => {
-                // No more than the hourly bound allows.
-                self.commit(inner, Vec::new(), &[note.refused(refusal)])?;
-                Err(refusal.into())
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn open_slip(
-        &self,
-        inner: &mut Inner,
-        note: Note,
-        slip: &[u8],
-        now: Micros,
-    ) -> Result<Particulars, VaultError> {
-        let pipeline = self.settings.pipeline_root.ok_or(Refusal::NoPipeline)?;
-        let terms = checked_slip(slip, &pipeline, now)?;
-        if terms.expiry > now.plus(self.settings.slip_life) {
-            return Err(Refusal::Expired.into());
-        }
-        let reference = self.keys.reference(&terms.id.0);
-        let spent = inner.spent.with(reference, terms.expiry, now)?;
-        let handle = self
-            .keys
-            .handles
-            .open(&terms.sealed_handle)
-            .ok_or(Refusal::BadSlip)?;
-        let id = *inner.index.get(&handle).ok_or(Refusal::UnknownPerson)?;
-        let shard = self.read_shard(shard_of(&id))?;
-        let person = shard.get(&id).ok_or(Refusal::UnknownPerson)?;
-        let member = person
-            .memberships
-            .iter()
-            .find(|member| member.handle == handle)
-            .ok_or(Refusal::UnknownPerson)?;
-        if !member
-            .consent()
-            .is_some_and(|consent| consent.purposes.care)
-        {
-            return Err(Refusal::NoConsent.into());
-        }
-        let generation = inner.next_generation(PageId::Spent);
-        let page = NewPage {
-            id: PageId::Spent,
-            generation,
-            plain: codec::encode_spent(&spent),
-        };
-        let note = note
-            .about(id)
-            .reference(reference)
-            .page(PageId::Spent, generation);
-        self.commit(inner, vec![page], &[note])?;
-        inner.spent = spent;
-        Ok(person.particulars.clone())
-    }
-
-    /// Adds a staff member; what is returned is shown once and not kept.
-    pub fn add_staff(&self, name: &str, role: Role) -> Result<Credentials, VaultError> {
-        let now = self.clock.now();
-        let inner = &mut *self.lock();
-        self.sound()?;
-        if inner.staff.len() >= MOST_STAFF {
-            return Err(Refusal::Full.into());
-        }
-        let (account, credentials) = staff::new_account(Text::new(name)?, role, now);
-        let mut staff = inner.staff.clone();
-        staff.insert(credentials.id, account);
-        let note = Note::new(Act::AddStaff, now).reference(credentials.id.0);
-        self.commit_staff(inner, staff, note)?;
-        self.refresh_gauges(inner);
-        Ok(credentials)
-    }
-
-    /// Removes a staff member; the token opens nothing from then on.
-    pub fn remove_staff(&self, id: StaffId) -> Result<(), VaultError> {
-        let now = self.clock.now();
-        let inner = &mut *self.lock();
-        self.sound()?;
-        let mut staff = inner.staff.clone();
-        staff.remove(&id).ok_or(Refusal::NotAdmitted)?;
-        let note = Note::new(Act::RemoveStaff, now).reference(id.0);
-        self.commit_staff(inner, staff, note)?;
-        self.refresh_gauges(inner);
-        Ok(())
-    }
-
     /// Changes one person; nothing of it holds unless it was written.
     fn change(
         &self,
@@ -419,23 +255,6 @@ impl Vault {
         };
         self.commit(inner, vec![new], &[note.about(id).page(page, generation)])?;
         Ok(person)
-    }
-
-    fn commit_staff(
-        &self,
-        inner: &mut Inner,
-        staff: BTreeMap<StaffId, staff::Account>,
-        note: Note,
-    ) -> Result<(), StoreError> {
-        let generation = inner.next_generation(PageId::Staff);
-        let page = NewPage {
-            id: PageId::Staff,
-            generation,
-            plain: codec::encode_staff(&staff),
-        };
-        self.commit(inner, vec![page], &[note.page(PageId::Staff, generation)])?;
-        inner.staff = staff;
-        Ok(())
     }
 
     fn issuing(&self) -> Result<Issuing, Refusal> {
@@ -490,36 +309,8 @@ impl Vault {
     }
 }
 
-impl Inner {
-    /// Returns whose token it is.
-    fn holder(&self, token: &[u8]) -> Result<StaffId, Refusal> {
-        let digest = sha256(&[token]);
-        self.staff
-            .iter()
-            .find(|(_, account)| account.token == digest)
-            .map(|(id, _)| *id)
-            .ok_or(Refusal::NotAdmitted)
-    }
-
-    fn admit(
-        &self,
-        token: &[u8],
-        proof: &[u8],
-        permission: Permission,
-        at: At,
-    ) -> Result<StaffId, Refusal> {
-        let id = self.holder(token)?;
-        let account = self.staff.get(&id).ok_or(Refusal::NotAdmitted)?;
-        if !account.role.may(permission) {
-            return Err(Refusal::NotPermitted);
-        }
-        self.doors.check(id, proof, at)?;
-        Ok(id)
-    }
-}
-
 /// Returns the page that holds a person.
-fn shard_of(id: &PersonId) -> PageId {
+pub(super) fn shard_of(id: &PersonId) -> PageId {
     let [first, ..] = id.0;
     PageId::Persons(first % PageId::SHARDS)
 }
@@ -537,22 +328,4 @@ fn first_record(new: NewPerson, now: Micros) -> Result<Person, Refusal> {
     };
     person.join(new.project)?.record(new.consent, now)?;
     Ok(person)
-}
-
-/// Returns what a slip says, once its signature holds. A slip past its date is told apart from a
-/// forged one: it is checked as of that date first.
-fn checked_slip(slip: &[u8], pipeline: &Kid, now: Micros) -> Result<WayBackTerms, Refusal> {
-    let decoded = WayBack::decode(slip).map_err(|_: Reject| Refusal::BadSlip)?;
-    let expiry = slip
-        .get(WAY_BACK_SIZE - 72..)
-        .and_then(|tail| Reader::new(tail).i64().ok())
-        .map(Micros)
-        .ok_or(Refusal::BadSlip)?;
-    let terms = decoded
-        .verify(pipeline, now.min(expiry))
-        .map_err(|_: Reject| Refusal::BadSlip)?;
-    if terms.expiry < now {
-        return Err(Refusal::Expired);
-    }
-    Ok(terms)
 }
