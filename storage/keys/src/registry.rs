@@ -251,6 +251,8 @@ enum Admitted {
     New(Admission),
     Again(Admission),
     Reused(Kid),
+    /// By a patient who was erased since: there is nobody left to suspend.
+    Spent,
     Full,
 }
 
@@ -326,7 +328,7 @@ impl Inner {
             return (Admitted::Reused(enrolled.device), keep);
         }
         if page.spent.contains_key(&wish.mac) {
-            return (Admitted::Reused(wish.device), Keep::AsIs);
+            return (Admitted::Spent, Keep::AsIs);
         }
         let known = page.patients.get(&wish.pseudonym);
         let full = known.map_or(
@@ -507,6 +509,10 @@ impl KeySource for Registry {
                 self.audit(Event::TicketReused { device }).await?;
                 Err(KeyError::TicketReused(device))
             }
+            Ok(Admitted::Spent) => {
+                metrics.admissions.reused.inc();
+                Err(KeyError::Refused(Reject::BadTicket))
+            }
             Ok(Admitted::Full) => {
                 metrics.admissions.full.inc();
                 Err(KeyError::Refused(Reject::OverLimit))
@@ -605,3 +611,6 @@ impl Registry {
             .map_err(|_| KeyError::Unavailable)
     }
 }
+
+#[cfg(test)]
+mod tests;
