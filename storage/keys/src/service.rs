@@ -229,3 +229,6 @@ impl Keys for KeysService {
         Ok(Response::new(UnwrapResponse { key: key.collect() }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,17 +19,18 @@ use super::*;
 use crate::audit::NotRecorded;
 
 /// The vault's side, the pipeline's root, and what a registry is opened with.
-struct World {
+pub(crate) struct World {
     vault: SigningKey,
     vault_certificate: CertificateBytes,
     vault_root: Kid,
     custodian: Custodian,
-    tools: RegistryTools,
-    events: Arc<Recorded>,
+    pub(crate) tools: RegistryTools,
+    pub(crate) events: Arc<Recorded>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 #[derive(Default)]
-struct Recorded(Mutex<Vec<Event>>);
+pub(crate) struct Recorded(pub(crate) Mutex<Vec<Event>>);
 
 #[async_trait]
 impl AuditSink for Recorded {
@@ -42,7 +43,7 @@ impl AuditSink for Recorded {
 const NOW: Micros = Micros(1_000_000);
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (vault_root, vault) = (SigningKey::generate(), SigningKey::generate());
         let (root, registry) = (SigningKey::generate(), SigningKey::generate());
         let certify = |root: &SigningKey, use_, key: &SigningKey| {
@@ -54,6 +55,7 @@ impl World {
             key: registry,
         };
         let events = Arc::new(Recorded::default());
+        let clock = Arc::new(ManualClock::new(NOW));
         Self {
             vault_certificate: certify(&vault_root, Use::Vault, &vault),
             vault,
@@ -62,14 +64,15 @@ impl World {
             tools: RegistryTools {
                 identity: Arc::new(identity),
                 audit: Arc::clone(&events) as Arc<dyn AuditSink>,
-                clock: Arc::new(ManualClock::new(NOW)),
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
             },
             events,
+            clock,
         }
     }
 
-    fn open(&self, disk: impl Disk + 'static) -> Result<Registry, RegistryError> {
+    pub(crate) fn open(&self, disk: impl Disk + 'static) -> Result<Registry, RegistryError> {
         let settings = RegistrySettings::new(self.vault_root);
         let (home, tools) = (Path::new("/registry"), self.tools.clone());
         Registry::open_on(Box::new(disk), home, &self.custodian, settings, tools, None)
@@ -105,7 +108,7 @@ impl World {
 /// A disk that tells what is written from what is durable, and that can stop at any step. Names
 /// are durable when their directory is synced, bytes when their file is.
 #[derive(Clone, Default)]
-struct ModelDisk(Arc<Mutex<Model>>);
+pub(crate) struct ModelDisk(Arc<Mutex<Model>>);
 
 #[derive(Default)]
 struct Model {
