@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`service`] takes streams, `session` leads one of them, `accept` takes one batch
 //! from sealed bytes to the log, `enrol` makes a device of a ticket. Beside them: `offers` and `gate`
-//! guard the hello, `devices` says who may send, `marks` and [`window`] what has arrived, `live` who
+//! guard the hello, `devices` says who may send, `marks` and `window` what has arrived, `live` who
 //! is there; `tasks` keeps all of it going.
 
 mod accept;
@@ -17,7 +17,7 @@ pub mod service;
 mod session;
 pub mod settings;
 mod tasks;
-pub mod window;
+mod window;
 
 pub use metrics::Metrics;
 pub use offers::ServiceIdentity;

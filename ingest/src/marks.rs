@@ -65,7 +65,7 @@ impl Claim {
     /// Says that the batch is durable.
     pub(crate) fn settle(mut self) {
         self.is_settled = true;
-        let Claim { device, digest, .. } = self;
+        let Self { device, digest, .. } = self;
         let (incarnation, seq) = (self.place.incarnation, self.place.seq);
         self.marks.with_queue(device, incarnation, |queue| {
             queue.under_way.remove(&seq.0);
