@@ -10,8 +10,7 @@ use pulseward_base::{
     Secret,
     bytes::{Malformed, hex, unhex},
 };
-
-use crate::keys::column_key;
+use pulseward_crypto::hash::hkdf;
 
 /// A class of columns: who may read one of them may read all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,7 +92,12 @@ impl Handle {
 /// Returns the key of one class of columns of the file whose key is `file_key`.
 #[must_use]
 pub fn dek(file_key: &Secret<32>, class: Class) -> Secret<32> {
-    column_key(file_key, class.word())
+    let info = [
+        b"pulseward/v1/dek".as_slice(),
+        &[0],
+        class.word().as_bytes(),
+    ];
+    hkdf(&[], file_key.expose(), &info)
 }
 
 #[cfg(test)]

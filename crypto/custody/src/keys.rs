@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use pulseward_base::{GroupId, KeyId, Kid, Micros, Pseudonym, Reject, Secret, Slot};
 use pulseward_crypto::{
-    Point, certificate::CertificateBytes, hash::hkdf, slips::SealedHandle,
-    slips::binding::BindingBytes, slips::record::RecordBytes,
+    Point, certificate::CertificateBytes, slips::SealedHandle, slips::binding::BindingBytes,
+    slips::record::RecordBytes,
 };
 
 /// Why a key was not given.
@@ -136,14 +136,4 @@ pub struct LogKeys {
     pub own: Secret<32>,
     /// What every entry's mac is made with.
     pub mac: Secret<32>,
-}
-
-/// Returns the key of one class of columns of the file that has `file`'s key.
-#[must_use]
-pub fn column_key(file: &Secret<32>, class: &str) -> Secret<32> {
-    hkdf(
-        &[],
-        file.expose(),
-        &[b"pulseward/v1/dek", &[0], class.as_bytes()],
-    )
 }

@@ -5,16 +5,17 @@
 //! files' keys; `storage/keys` implements them, a program hands them over.
 
 pub mod custodian;
-pub mod dek;
+
 mod file;
-pub mod keys;
 mod vault;
+
+pub mod keys;
+
+pub mod dek;
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
 
 pub use custodian::{Custodian, CustodyError};
 pub use file::{Cost, Passphrase};
-pub use keys::{
-    Admission, AdmitRequest, FileKeys, KeyError, KeySource, LogKeys, PatientKey, column_key,
-};
+pub use keys::{Admission, AdmitRequest, FileKeys, KeyError, KeySource, LogKeys, PatientKey};

@@ -77,3 +77,41 @@ impl Contents {
         Ok(Self { values })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_bounded() {
+        let empty = Contents::default();
+        assert!(empty.with(&"n".repeat(MAX_NAME), &[]).is_ok());
+        assert!(empty.with(&"n".repeat(MAX_NAME + 1), &[]).is_err());
+        assert!(empty.with("n", &vec![0; MAX_VALUE]).is_ok());
+        assert!(empty.with("n", &vec![0; MAX_VALUE + 1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_read_back(values in prop::collection::btree_map("[a-z/-]{0,20}", any::<Vec<u8>>(), 0..8)) {
+            let mut contents = Contents::default();
+            for (name, value) in &values {
+                contents = contents.with(name, value).unwrap();
+            }
+            let read = Contents::decode(&contents.encode()).unwrap();
+            for (name, value) in &values {
+                prop_assert_eq!(read.value(name).map(|value| value.to_vec()), Some(value.clone()));
+            }
+            prop_assert_eq!(read.values.len(), values.len());
+        }
+
+        #[test]
+        fn foreign_bytes_are_contents_in_their_one_spelling_or_malformed(bytes: Vec<u8>) {
+            if let Ok(contents) = Contents::decode(&bytes) {
+                prop_assert_eq!(contents.encode().to_vec(), bytes);
+            }
+        }
+    }
+}
