@@ -1,40 +1,43 @@
 //! Models as files: what is in them, who vouches for them, and a loader that refuses all else.
 //!
-//! The layout is in docs/formats/model.md. A file is a *draft* (card and parameters under a checksum)
-//! and a *seal*: an operator's signature, as "model", over the draft's digest and its state. A model
-//! without a seal, with one that says candidate, with another operator's, cut, lengthened or altered
-//! in one bit does not load. The draft of the same training on the same rows is the same to the byte;
-//! only the seal knows a time.
+//! The layouts are in docs/formats/artefact.md. A file is a *draft* (card and parameters under a
+//! checksum) and the signature of whoever trained it. It decides nothing before a *promotion*, a small
+//! file of its own, names it. Invariants:
+//! - A draft knows no time and no chance: the same training on the same rows gives the same bytes, and
+//!   their digest is the model's name.
+//! - What is unsigned, unpromoted, promoted by the key that made it, cut, lengthened or altered in one
+//!   bit does not load. So a machine that trains cannot promote what it trained.
+//! - Decoding is total, and goes through the constructors that fitting uses.
 
 mod card;
+mod form;
 mod parameters;
+mod promotion;
 
 pub use card::{Card, MOST_TEXT, Purpose};
+pub(crate) use form::{Form, seal};
+pub use form::{Signer, Trust};
+pub use promotion::{Act, Promotion};
 
 use pulseward_base::{
-    Digest, Kid, Micros, ModelId,
+    Digest, Kid, ModelId,
     bytes::{Malformed, Reader, Writer},
 };
-use pulseward_crypto::{
-    hash::sha256,
-    sign::{NO_CONTEXT, Role, Signature, SigningKey, VerifyingKey},
-};
+use pulseward_crypto::hash::sha256;
 
 use crate::{additive::Additive, anchor::Anchor, partition::Gaussians, rhythm::RhythmModel};
-
-/// How a file begins.
-pub const MAGIC: [u8; 8] = *b"PWMODEL\0";
-
-/// The version of the layout.
-pub const VERSION: u16 = 1;
 
 /// The most bytes a file may have.
 pub const MOST_BYTES: usize = 1 << 20;
 
-/// How many bytes a seal has: state, time, signer, signature.
-const SEAL_BYTES: usize = 1 + 8 + 32 + 64;
-
-const CHECKSUM_BYTES: usize = 4;
+const FORM: Form = Form {
+    magic: *b"PWMODEL\0",
+    most_bytes: MOST_BYTES,
+    skip: |reader| {
+        reader.prefixed(MOST_BYTES)?;
+        reader.prefixed(MOST_BYTES).map(|_| ())
+    },
+};
 
 /// What a file's parameters are.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,50 +61,57 @@ pub struct Draft {
     pub parameters: Parameters,
 }
 
-/// What an operator says of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// It may be compared and attacked; it decides nothing.
-    Candidate,
-    /// It decides.
-    Promoted,
+/// A model whose signature holds. It may be judged, compared and attacked; it decides nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    digest: Digest,
+    signer: Kid,
+    draft: Draft,
 }
 
 /// A model that an operator promoted. There is no other way to make one than [`load`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Promoted {
-    id: ModelId,
-    at: Micros,
-    draft: Draft,
+    candidate: Candidate,
+    promotion: Promotion,
 }
 
-/// Why a file does not load.
+/// Why a file is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArtefactError {
-    /// It does not begin like a model.
-    #[error("this is no model file")]
-    NotAModel,
+    /// It does not begin like such a file.
+    #[error("this is another kind of file")]
+    OtherFile,
     /// It has a version that this program does not know.
-    #[error("the model file has an unknown version")]
+    #[error("the file has an unknown version")]
     Version,
-    /// It is larger than a model may be.
-    #[error("the model file is too large")]
+    /// It is larger than such a file may be.
+    #[error("the file is too large")]
     TooLarge,
     /// Its bytes are not those that were written.
-    #[error("the model file is damaged")]
+    #[error("the file is damaged")]
     Damaged,
-    /// It says what no model can be.
-    #[error("the model file is malformed")]
+    /// It says what no such file can say.
+    #[error("the file is malformed")]
     Malformed,
     /// Nobody signed it.
-    #[error("the model is not signed")]
+    #[error("the file is not signed")]
     Unsigned,
-    /// Somebody else than the operator signed it, or the signature does not hold.
-    #[error("the model is not signed by the operator")]
+    /// The signer has no operator's certificate of this root that holds now.
+    #[error("the signer is no operator of this root")]
+    NotCertified,
+    /// The signature does not hold.
+    #[error("the signature does not hold")]
     BadSignature,
-    /// The operator signed it as a candidate only.
+    /// There is no promotion.
     #[error("the model is not promoted")]
     Unpromoted,
+    /// The promotion names another model.
+    #[error("the promotion is of another model")]
+    OfAnother,
+    /// The key that signed the model signed its promotion too.
+    #[error("the promotion is signed by whoever signed the model")]
+    ByItsMaker,
 }
 
 impl From<Malformed> for ArtefactError {
@@ -111,42 +121,49 @@ impl From<Malformed> for ArtefactError {
 }
 
 impl Draft {
-    /// Writes the draft, ready to be sealed.
+    /// Writes the draft, not signed.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.put(&MAGIC).u16(VERSION);
-        let mut card = Writer::new();
-        self.card.encode(&mut card);
-        writer.prefixed(card.as_slice());
-        let mut parameters = Writer::new();
-        self.parameters.encode(&mut parameters);
-        writer.prefixed(parameters.as_slice());
-        let checksum = crc32c::crc32c(writer.as_slice());
-        writer.u32(checksum);
-        writer.into_vec()
+        FORM.unsigned(|writer| {
+            let mut card = Writer::new();
+            self.card.encode(&mut card);
+            writer.prefixed(card.as_slice());
+            let mut parameters = Writer::new();
+            self.parameters.encode(&mut parameters);
+            writer.prefixed(parameters.as_slice());
+        })
     }
 
-    /// Reads a draft without a seal: for training, comparing and attacking, never for deciding.
+    /// Reads a draft without a signature: for training and tests, never for deciding.
     pub fn decode(bytes: &[u8]) -> Result<Self, ArtefactError> {
-        let (draft, rest) = split(bytes)?;
-        if rest.is_empty() {
-            Self::decode_checked(draft)
+        let parts = FORM.split(bytes)?;
+        if parts.seal.is_empty() {
+            Self::decode_body(parts.body)
         } else {
             Err(ArtefactError::Malformed)
         }
     }
 
-    /// Returns the name of the model that `bytes` hold.
+    /// Returns the digest that names the model.
     #[must_use]
-    pub fn id(&self) -> ModelId {
-        model_id(&sha256(&[&self.encode()]))
+    pub fn digest(&self) -> Digest {
+        sha256(&[&self.encode()])
     }
 
-    fn decode_checked(draft: &[u8]) -> Result<Self, ArtefactError> {
-        let mut reader = Reader::new(draft);
-        let _magic = reader.array::<8>()?;
-        let _version = reader.u16()?;
+    /// Returns the name that scores and alerts carry.
+    #[must_use]
+    pub fn id(&self) -> ModelId {
+        model_id(&self.digest())
+    }
+
+    /// Signs the draft: whoever trained it vouches for how that was done.
+    #[must_use]
+    pub fn sign(&self, trainer: &Signer<'_>) -> Vec<u8> {
+        seal(self.encode(), trainer)
+    }
+
+    fn decode_body(body: &[u8]) -> Result<Self, ArtefactError> {
+        let mut reader = Reader::new(body);
         let mut card = Reader::new(reader.prefixed(MOST_BYTES)?);
         let mut parameters = Reader::new(reader.prefixed(MOST_BYTES)?);
         reader.end()?;
@@ -160,140 +177,96 @@ impl Draft {
     }
 }
 
-/// Splits a file into its draft, without the checksum that was checked, and the rest.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtefactError> {
-    if bytes.len() > MOST_BYTES {
-        return Err(ArtefactError::TooLarge);
+impl Candidate {
+    /// Reads a model and checks who signed it.
+    pub fn open(bytes: &[u8], trust: &Trust) -> Result<Self, ArtefactError> {
+        let opened = FORM.open(bytes, trust)?;
+        Ok(Self {
+            digest: opened.digest,
+            signer: opened.signer,
+            draft: Draft::decode_body(opened.body)?,
+        })
     }
-    let mut reader = Reader::new(bytes);
-    if reader.array::<8>() != Ok(MAGIC) {
-        return Err(ArtefactError::NotAModel);
+
+    /// Returns what it says.
+    #[must_use]
+    pub const fn draft(&self) -> &Draft {
+        &self.draft
     }
-    if reader.u16() != Ok(VERSION) {
-        return Err(ArtefactError::Version);
+
+    /// Returns the digest that names it.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
     }
-    let damaged = |_| ArtefactError::Damaged;
-    reader.prefixed(MOST_BYTES).map_err(damaged)?;
-    reader.prefixed(MOST_BYTES).map_err(damaged)?;
-    let length = bytes.len() - reader.rest().len();
-    let checksum = reader.u32().map_err(damaged)?;
-    let (draft, _) = bytes
-        .split_at_checked(length)
-        .ok_or(ArtefactError::Damaged)?;
-    if crc32c::crc32c(draft) == checksum {
-        Ok((draft, reader.rest()))
-    } else {
-        Err(ArtefactError::Damaged)
+
+    /// Returns whose key signed it.
+    #[must_use]
+    pub const fn signer(&self) -> Kid {
+        self.signer
+    }
+
+    /// Returns the model that decides, when `promotion` is of this one and by another key.
+    pub fn promoted(self, promotion: &Promotion) -> Result<Promoted, ArtefactError> {
+        if promotion.model() != self.digest {
+            return Err(ArtefactError::OfAnother);
+        }
+        if promotion.signer() == self.signer {
+            return Err(ArtefactError::ByItsMaker);
+        }
+        Ok(Promoted {
+            candidate: self,
+            promotion: *promotion,
+        })
     }
 }
 
-/// Puts an operator's seal on a draft or, in place of the old one, on a sealed file.
-pub fn seal(
-    bytes: &[u8],
-    state: State,
-    at: Micros,
-    operator: &SigningKey,
-) -> Result<Vec<u8>, ArtefactError> {
-    let (draft, _) = split(bytes)?;
-    Draft::decode_checked(draft)?;
-    let (unsealed, _) = bytes
-        .split_at_checked(draft.len() + CHECKSUM_BYTES)
-        .ok_or(ArtefactError::Damaged)?;
-    let digest = sha256(&[unsealed]);
-    let kid = operator.verifying_key().kid();
-    let signed = signed_part(state, at, &kid);
-    let signature = operator.sign(Role::Model, &NO_CONTEXT, &[&digest.0, &signed]);
-    let mut sealed = unsealed.to_vec();
-    sealed.extend(signed);
-    sealed.extend(signature.0);
-    Ok(sealed)
+/// Loads a model that an operator promoted.
+pub fn load(
+    model: &[u8],
+    promotion: Option<&[u8]>,
+    trust: &Trust,
+) -> Result<Promoted, ArtefactError> {
+    let candidate = Candidate::open(model, trust)?;
+    let promotion = promotion.ok_or(ArtefactError::Unpromoted)?;
+    candidate.promoted(&Promotion::open(promotion, trust)?)
 }
 
-fn signed_part(state: State, at: Micros, kid: &Kid) -> Vec<u8> {
-    let mut writer = Writer::new();
-    writer.u8(match state {
-        State::Candidate => 1,
-        State::Promoted => 2,
-    });
-    writer.i64(at.0).put(&kid.0);
-    writer.into_vec()
-}
-
-/// Loads a model that `operator` promoted.
-pub fn load(bytes: &[u8], operator: &VerifyingKey) -> Result<Promoted, ArtefactError> {
-    let (draft, seal) = split(bytes)?;
-    if seal.is_empty() {
-        return Err(ArtefactError::Unsigned);
-    }
-    if seal.len() != SEAL_BYTES {
-        return Err(ArtefactError::Damaged);
-    }
-    let mut reader = Reader::new(seal);
-    let state = match reader.u8()? {
-        1 => State::Candidate,
-        2 => State::Promoted,
-        _ => return Err(ArtefactError::Damaged),
-    };
-    let at = Micros(reader.i64()?);
-    let kid = Kid(reader.array()?);
-    let signature = Signature(reader.array()?);
-    if kid != operator.kid() {
-        return Err(ArtefactError::BadSignature);
-    }
-    let (unsealed, _) = bytes
-        .split_at_checked(bytes.len() - SEAL_BYTES)
-        .ok_or(ArtefactError::Damaged)?;
-    let digest = sha256(&[unsealed]);
-    operator
-        .verify(
-            Role::Model,
-            &NO_CONTEXT,
-            &[&digest.0, &signed_part(state, at, &kid)],
-            &signature,
-        )
-        .map_err(|_| ArtefactError::BadSignature)?;
-    // Only what the operator vouches for is decoded.
-    if state == State::Candidate {
-        return Err(ArtefactError::Unpromoted);
-    }
-    Ok(Promoted {
-        id: model_id(&digest),
-        at,
-        draft: Draft::decode_checked(draft)?,
-    })
-}
-
-fn model_id(digest: &Digest) -> ModelId {
-    let mut id = [0; ModelId::SIZE];
-    for (slot, byte) in id.iter_mut().zip(digest.0) {
-        *slot = byte;
-    }
-    ModelId(id)
+/// Returns the name that scores and alerts carry for the model with this digest.
+#[must_use]
+pub fn model_id(digest: &Digest) -> ModelId {
+    ModelId(*digest.0.first_chunk().unwrap_or(&[0; ModelId::SIZE]))
 }
 
 impl Promoted {
     /// Returns the model's name: the first half of its draft's digest.
     #[must_use]
-    pub const fn id(&self) -> ModelId {
-        self.id
+    pub fn id(&self) -> ModelId {
+        model_id(&self.candidate.digest)
     }
 
-    /// Returns when it was promoted.
+    /// Returns the digest that names it in full.
     #[must_use]
-    pub const fn at(&self) -> Micros {
-        self.at
+    pub const fn digest(&self) -> Digest {
+        self.candidate.digest
+    }
+
+    /// Returns the promotion that lets it decide.
+    #[must_use]
+    pub const fn promotion(&self) -> &Promotion {
+        &self.promotion
     }
 
     /// Returns its card.
     #[must_use]
     pub const fn card(&self) -> &Card {
-        &self.draft.card
+        &self.candidate.draft.card
     }
 
     /// Returns what it computes with.
     #[must_use]
     pub const fn parameters(&self) -> &Parameters {
-        &self.draft.parameters
+        &self.candidate.draft.parameters
     }
 }
 

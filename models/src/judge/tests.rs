@@ -1,14 +1,18 @@
-use pulseward_base::Micros;
-use pulseward_crypto::sign::SigningKey;
+use pulseward_base::{Digest, Micros};
+use pulseward_crypto::{
+    certificate::{self, Use},
+    sign::SigningKey,
+};
 
 use super::*;
 use crate::{
     anchor::{Constancy, Pool, TERMS, fit},
-    artefact::{Card, Draft, Purpose, State, load, seal},
+    artefact::{Act, Card, Draft, Promotion, Purpose, Signer, Trust, load},
     features::PARTS,
 };
 
 const HOUR: i64 = 3_600_000_000;
+const NOW: Micros = Micros(0);
 
 fn promoted() -> Promoted {
     let mut pool = Pool::default();
@@ -50,9 +54,25 @@ fn promoted() -> Promoted {
         card,
         parameters: Parameters::Anchor(fit(&pool, Constancy::HALF, 2.3).unwrap()),
     };
-    let operator = SigningKey::generate();
-    let sealed = seal(&draft.encode(), State::Promoted, Micros(0), &operator).unwrap();
-    load(&sealed, &operator.verifying_key()).unwrap()
+    let root = SigningKey::generate();
+    let [trainer, operator] = [SigningKey::generate(), SigningKey::generate()];
+    let certify =
+        |key: &SigningKey| certificate::issue(&root, Use::Operator, &key.point(), NOW, NOW);
+    let signed = draft.sign(&Signer {
+        key: &trainer,
+        certificate: &certify(&trainer),
+    });
+    let promoter = Signer {
+        key: &operator,
+        certificate: &certify(&operator),
+    };
+    let (model, none) = (draft.digest(), Digest::ZERO);
+    let promotion = Promotion::issue(&promoter, Act::Begin, &model, None, &none, NOW);
+    let trust = Trust {
+        root: root.kid(),
+        now: NOW,
+    };
+    load(&signed, Some(&promotion), &trust).unwrap()
 }
 
 fn window(heart_rate: i32, temperature: i32) -> Window {
