@@ -14,6 +14,8 @@ mod entry;
 mod follower;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fuzzing;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod log;
 mod metrics;
 #[cfg(any(test, feature = "test-util"))]

@@ -8,6 +8,7 @@ use super::*;
 use crate::{Cause, Position};
 
 /// One body of each kind and form, every field different from its neighbours.
+#[expect(clippy::too_many_lines, reason = "one value of each kind")]
 fn samples() -> Vec<Body> {
     let position = Position {
         generation: Generation(3),

@@ -12,6 +12,8 @@
 mod contract;
 mod corruption;
 mod faults;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
 mod model;
 mod sealed;
