@@ -85,7 +85,10 @@ impl Follow {
                 _ => {}
             }
         }
-        follow.news_from = follow.parts.log.bounds(Topic::Alerts, partition).await?.end;
+        if follow.written.is_some() {
+            let end = follow.parts.log.bounds(Topic::Alerts, partition).await?.end;
+            follow.news_from = end;
+        }
         Ok(follow)
     }
 
