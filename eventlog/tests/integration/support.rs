@@ -92,3 +92,10 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn shared(log: EmbeddedLog) -> Arc<dyn Backend> {
     Arc::new(log)
 }
+
+/// Returns how often a campaign wants something done.
+pub(crate) fn count(name: &str, smoke: u32) -> u32 {
+    std::env::var_os(name)
+        .and_then(|text| text.to_str()?.parse().ok())
+        .unwrap_or(smoke)
+}
