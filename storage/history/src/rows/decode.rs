@@ -22,7 +22,7 @@ use crate::schema::FileKind;
 
 impl Rows {
     /// Reads the rows of a whole file.
-    pub(crate) fn from_arrow(kind: FileKind, batches: &[RecordBatch]) -> Result<Self, Malformed> {
+    pub fn from_arrow(kind: FileKind, batches: &[RecordBatch]) -> Result<Self, Malformed> {
         fn all<T>(
             batches: &[RecordBatch],
             row: fn(&Table<'_>, usize) -> Result<T, Malformed>,

@@ -64,7 +64,7 @@ impl Rows {
     }
 
     /// Returns them as Arrow, in the schema of their kind.
-    pub(crate) fn to_arrow(&self) -> Result<RecordBatch, ArrowError> {
+    pub fn to_arrow(&self) -> Result<RecordBatch, ArrowError> {
         let columns = match self {
             Self::Readings(rows) => readings(rows)?,
             Self::Proofs(rows) => proofs(rows)?,
