@@ -23,6 +23,9 @@ pub enum Error {
         /// Where the gap was noticed.
         offset: Offset,
     },
+    /// Another detector has taken the partition over; this one must not write its state any more.
+    #[error("partition {0} was taken over by another detector")]
+    TakenOver(Partition),
     /// A task ended in a panic: a bug.
     #[error("a partition's task panicked")]
     Panicked,

@@ -255,6 +255,12 @@ impl PartitionTask {
         }
         let begun = self.parts.clock.monotonic();
         let patience = self.parts.patience(&self.stop);
+        // What a zombie says again is dropped, but its state would cover up a newer one.
+        if self.saved.is_some()
+            && takeover::is_taken_over(&self.parts.log, self.partition, &patience).await?
+        {
+            return Err(Error::TakenOver(self.partition));
+        }
         let place = (&self.parts.log, self.partition);
         checkpoint::save(
             place,

@@ -190,6 +190,29 @@ async fn read_all(
     }
 }
 
+/// Returns whether somebody else wrote the newest entry of the state.
+pub(super) async fn is_taken_over(
+    log: &Log,
+    partition: Partition,
+    patience: &Patience<'_>,
+) -> Result<bool, Error> {
+    let end = patience
+        .insist(|| log.bounds(Topic::State, partition))
+        .await?
+        .end;
+    let newest = Offset(end.0.saturating_sub(1));
+    let limits = ReadLimits {
+        entries: 1,
+        ..ReadLimits::default()
+    };
+    let entries = patience
+        .insist(|| log.read(Topic::State, partition, newest, limits))
+        .await?;
+    Ok(entries
+        .last()
+        .is_some_and(|entry| entry.writer != log.writer()))
+}
+
 /// Reads one entry again.
 pub(super) async fn read_again(
     log: &Log,

@@ -9,7 +9,9 @@
 )]
 
 mod scene;
+mod world;
 
+mod driven;
 mod integrity;
 mod replay;
 mod rules;

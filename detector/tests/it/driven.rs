@@ -1,0 +1,193 @@
+//! The detector on a real log: killed at any point, doubled, poisoned, erased.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pulseward_custody::KeySource as _;
+use pulseward_detector::{
+    Error,
+    state::{Patient, codec},
+};
+use pulseward_eventlog::{
+    Body, Class, Content, RawAppend, Topic,
+    body::{AlertState, Severity},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    scene::{ILL, WELL},
+    world::{PARTITION, World},
+};
+
+/// Health, illness, one device silent, health again: some seconds of each.
+async fn episode(world: &mut World, ill: bool) {
+    world.pass().await;
+    for number in 1..=3 {
+        if number != 3 || !ill {
+            world.send(number, if ill { &ILL } else { &WELL }).await;
+        }
+    }
+}
+
+async fn three_patients() -> World {
+    let mut world = World::new().await;
+    for number in 1..=3 {
+        world.bind(number).await;
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_a_detector_killed_at_200_points_says_the_same_to_the_byte() {
+    let mut world = three_patients().await;
+    for kill in 0..200_u64 {
+        if kill % 2 == 0 {
+            episode(&mut world, kill % 40 >= 20).await;
+        }
+        // From before the take-over ends to after a checkpoint or two.
+        let life = Duration::from_micros(50 + kill * 37 % 9000);
+        let running = world.detector(CancellationToken::new()).await;
+        // A detector that is killed has no time to say why.
+        let _killed = tokio::time::timeout(life, running).await.is_err();
+    }
+    for _ in 0..40 {
+        world.pass().await;
+    }
+    world.finish().await;
+    let expect = world.expect().await;
+    assert!(expect.len() > 200, "{} outputs", expect.len());
+    assert!(world.taken().await == expect, "not the same");
+    let (state, _) = world.oracle().await;
+    for (pseudonym, bytes) in world.states().await {
+        let kept = codec::decode(&bytes).unwrap();
+        let whole = &state.patients()[&pseudonym];
+        let expect = Patient {
+            as_of: kept.as_of,
+            ..whole.clone()
+        };
+        assert_eq!(
+            codec::encode(&expect),
+            bytes,
+            "b9: states and baselines are equal"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_what_a_zombie_says_again_is_dropped() {
+    let mut world = three_patients().await;
+    let stop = CancellationToken::new();
+    let first = tokio::spawn(world.detector(stop.clone()).await);
+    for second in 0..10 {
+        episode(&mut world, second >= 5).await;
+    }
+    world.until_said().await;
+    // The second takes over while the first still runs, and both go on, until the first notices.
+    let second = tokio::spawn(world.detector(stop.clone()).await);
+    for second in 0..30 {
+        episode(&mut world, second % 10 >= 5).await;
+    }
+    let noticed = tokio::time::timeout(Duration::from_secs(60), first)
+        .await
+        .expect("it notices");
+    assert!(matches!(noticed.unwrap(), Err(Error::TakenOver(_))));
+    world.until_said().await;
+    stop.cancel();
+    second.await.unwrap().unwrap();
+    world.finish().await;
+    assert!(world.taken().await == world.expect().await, "not the same");
+}
+
+#[tokio::test]
+async fn b23_an_entry_that_does_not_open_is_parked_and_the_next_is_judged() {
+    let mut world = three_patients().await;
+    episode(&mut world, false).await;
+    let poison = RawAppend {
+        topic: Topic::Feed,
+        partition: PARTITION,
+        key: None,
+        bytes: Bytes::from_static(b"no entry"),
+    };
+    world
+        .backend
+        .append(vec![poison], Class::Ingest)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        episode(&mut world, true).await;
+    }
+    // A second run loads what the first has parked.
+    world.finish().await;
+    world.finish().await;
+    assert!(world.taken().await == world.expect().await, "not the same");
+    let parked = world.log.bounds(Topic::Parked, PARTITION).await.unwrap();
+    assert_eq!(parked.end.0 - parked.start.0, 1);
+}
+
+#[tokio::test]
+async fn b20_an_erased_patient_is_forgotten_and_the_others_are_judged() {
+    let mut world = World::new().await;
+    let key = world.bind(1).await;
+    world.bind(2).await;
+    world.bind(3).await;
+    episode(&mut world, false).await;
+    world.finish().await;
+    world.keys.erase(&key).await.unwrap();
+    world.log.forget(key);
+    for _ in 0..3 {
+        world.pass().await;
+        world.send(2, &ILL).await;
+        world.send(3, &WELL).await;
+    }
+    world.finish().await;
+    let alerts = world
+        .taken()
+        .await
+        .into_iter()
+        .filter_map(|(_, body)| match body {
+            Body::Alert(alert) => Some((alert.pseudonym.0[0], alert.severity, alert.state)),
+            _ => None,
+        });
+    let alerts: Vec<_> = alerts.collect();
+    assert_eq!(alerts, [(2, Severity::Emergency, AlertState::Raised)]);
+    assert_eq!(
+        world
+            .states()
+            .await
+            .keys()
+            .map(|patient| patient.0[0])
+            .collect::<Vec<_>>(),
+        [2, 3]
+    );
+}
+
+#[tokio::test]
+async fn marks_tell_what_has_arrived_and_what_was_signed() {
+    let mut world = World::new().await;
+    world.bind(1).await;
+    for _ in 0..70 {
+        world.pass().await;
+        world.send(1, &WELL).await;
+    }
+    world.finish().await;
+    let marks = world.log.compacted(Topic::Marks, PARTITION).await.unwrap();
+    let mark = marks.entries.into_values().next().unwrap();
+    let Content::Body(Body::Mark(mark)) = mark.content else {
+        panic!("a mark");
+    };
+    let queue = &mark.incarnations[0];
+    assert_eq!(
+        (queue.highest.0, queue.window, queue.missing.len()),
+        (69, u64::MAX, 0)
+    );
+    let newest = world
+        .feed()
+        .await
+        .into_iter()
+        .rev()
+        .find_map(|entry| match entry.content {
+            Content::Batch(batch) => Some(batch.digest()),
+            _ => None,
+        });
+    assert_eq!(queue.digests[69 % 64][..], newest.unwrap().0[..8]);
+}
