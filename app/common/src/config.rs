@@ -159,6 +159,11 @@ macro_rules! section {
     };
 }
 
+/// Reads a value written on a command line as a file would have it between quotes.
+pub fn parse<T: Setting>(text: &str) -> Result<T, String> {
+    T::read(&toml::Value::String(text.to_owned())).map_err(|problem| format!("{problem}, but takes {}", T::TAKES))
+}
+
 /// Writes the page that documents `keys` of the program called `program`.
 #[must_use]
 pub fn page(program: &str, keys: &[KeyDoc]) -> String {

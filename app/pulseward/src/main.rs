@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The pipeline's program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pulseward::cli::main()
+}

@@ -15,11 +15,15 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
+use super::probe;
+
+/// Where a program's own words go, in its directory.
+const LOG: &str = "log.txt";
 /// How long a program may take to be ready, or to drain.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One of the two programs, with its directory and its passphrase.
-pub struct Program {
+pub(super) struct Program {
     binary: PathBuf,
     directory: PathBuf,
     passphrase: Zeroizing<String>,
@@ -28,71 +32,102 @@ pub struct Program {
 
 impl Program {
     /// Takes the program called `name` that stands beside this one. Its data go to `directory`.
-    pub fn beside(name: &str, directory: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn beside(name: &str, directory: PathBuf) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("couldn't find this program's own file")?;
         let binary = own.with_file_name(name);
-        ensure!(binary.exists(), "{} is not there: build both programs", binary.display());
+        ensure!(
+            binary.exists(),
+            "{} is not there: build both programs",
+            binary.display()
+        );
         let passphrase = Zeroizing::new(hex(&pulseward_crypto::random::bytes::<32>()));
-        Ok(Self { binary, directory, passphrase, running: None })
+        Ok(Self {
+            binary,
+            directory,
+            passphrase,
+            running: None,
+        })
     }
 
     /// Returns its directory.
     #[must_use]
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Returns its passphrase, for reading its stores once it has ended.
     #[must_use]
-    pub fn passphrase(&self) -> &Zeroizing<String> {
+    pub(super) fn passphrase(&self) -> &Zeroizing<String> {
         &self.passphrase
     }
 
-    /// Returns its process's number while it runs.
+    /// Returns how much memory its process has in use, in KiB, while it runs.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().and_then(Child::id)
+    pub(super) fn resident_kib(&self) -> Option<u64> {
+        let pid = self.running.as_ref().and_then(Child::id)?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
     }
 
     /// Runs one of its commands to the end and returns what it printed.
-    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut child = self.spawn(arguments, Stdio::piped())?;
+    pub(super) async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut child = self.spawn(arguments, Stdio::piped(), Stdio::piped())?;
         self.hand_over(&mut child).await?;
-        let Output { status, stdout, stderr } =
-            tokio::time::timeout(PATIENCE, child.wait_with_output()).await.context("no end in sight")??;
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = tokio::time::timeout(PATIENCE, child.wait_with_output())
+            .await
+            .context("no end in sight")??;
         if !status.success() {
             let said = String::from_utf8_lossy(&stderr);
-            bail!("{} {} failed: {}", self.binary.display(), arguments.join(" "), said.trim());
+            bail!(
+                "{} {} failed: {}",
+                self.binary.display(),
+                arguments.join(" "),
+                said.trim()
+            );
         }
         Ok(String::from_utf8(stdout)?)
     }
 
-    /// Starts its service; `ready` is asked until it says yes.
-    pub async fn start(&mut self, arguments: &[&str], ready: impl AsyncFn() -> bool) -> anyhow::Result<()> {
+    /// Starts its service and waits until its admin port, on this machine, says that it is ready.
+    pub(super) async fn start(
+        &mut self,
+        arguments: &[&str],
+        admin_port: u16,
+    ) -> anyhow::Result<()> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(self.directory.join("log.txt"))
+            .open(self.directory.join(LOG))
             .context("couldn't open the program's log")?;
-        let mut child = self.spawn(arguments, Stdio::from(log))?;
+        let mut child = self.spawn(arguments, Stdio::null(), Stdio::from(log))?;
         self.hand_over(&mut child).await?;
-        let mut child = self.running.insert(child);
         let up = tokio::time::timeout(PATIENCE, async {
             let mut tick = tokio::time::interval(Duration::from_millis(10));
-            while !ready().await {
+            while !probe::is_ready(admin_port).await {
                 tick.tick().await;
                 if let Some(status) = child.try_wait()? {
-                    bail!("{} ended while starting: {status}; see its log.txt", self.binary.display());
+                    bail!(
+                        "{} ended while starting: {status}; see its {LOG}",
+                        self.binary.display()
+                    );
                 }
-                child = self.running.as_mut().context("it was just started")?;
             }
             Ok(())
         });
-        up.await.context("it did not become ready")?
+        up.await.context("it did not become ready")??;
+        self.running = Some(child);
+        Ok(())
     }
 
     /// Ends it as `kill -9` does.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut child) = self.running.take() {
             child.kill().await.context("couldn't kill it")?;
         }
@@ -100,22 +135,32 @@ impl Program {
     }
 
     /// Asks it to drain and waits for its end.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        let Some(mut child) = self.running.take() else { return Ok(()) };
-        let Some(pid) = child.id() else { return Ok(()) };
-        let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
-        ensure!(sent.success(), "couldn't signal process {pid}");
-        let status = tokio::time::timeout(PATIENCE, child.wait()).await.context("it did not drain")??;
-        ensure!(status.success(), "it ended with {status}; see its log.txt");
+    pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.running.take() else {
+            return Ok(());
+        };
+        let pid = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(rustix::process::Pid::from_raw);
+        let Some(pid) = pid else { return Ok(()) };
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .context("couldn't signal it")?;
+        let status = tokio::time::timeout(PATIENCE, child.wait())
+            .await
+            .context("it did not drain")??;
+        ensure!(status.success(), "it ended with {status}; see its {LOG}");
         Ok(())
     }
 
-    fn spawn(&self, arguments: &[&str], errors: Stdio) -> anyhow::Result<Child> {
+    fn spawn(&self, arguments: &[&str], output: Stdio, errors: Stdio) -> anyhow::Result<Child> {
         Command::new(&self.binary)
-            .args(arguments)
+            .arg("--directory")
+            .arg(&self.directory)
             .args(["--passphrase-fd", "0"])
+            .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(output)
             .stderr(errors)
             .kill_on_drop(true)
             .spawn()
@@ -125,7 +170,9 @@ impl Program {
     async fn hand_over(&self, child: &mut Child) -> anyhow::Result<()> {
         let mut input = child.stdin.take().context("its standard input is a pipe")?;
         // A command that needs no passphrase may have closed its input already.
-        let _closed_early = input.write_all(format!("{}\n", self.passphrase.as_str()).as_bytes()).await;
+        let _closed_early = input
+            .write_all(format!("{}\n", self.passphrase.as_str()).as_bytes())
+            .await;
         Ok(())
     }
 }

@@ -29,6 +29,12 @@ pub struct Report {
     pub ack_ms: Percentiles,
     /// Rows of readings that the encrypted history holds.
     pub stored_rows: u64,
+    /// Batches in the store that no device made: wrongly accepted.
+    #[serde(skip)]
+    pub foreign: u64,
+    /// Whether every stored row is what its device signed.
+    #[serde(skip)]
+    pub is_verified: bool,
 }
 
 /// Attempts and refusals.
@@ -56,10 +62,15 @@ impl Percentiles {
         times.sort_unstable();
         let at = |share: usize| {
             let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
-            let millis = times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3);
+            let millis = times
+                .get(index)
+                .map_or(0.0, |time| time.as_secs_f64() * 1e3);
             (millis * 100.0).round() / 100.0
         };
-        Self { p50: at(50), p99: at(99) }
+        Self {
+            p50: at(50),
+            p99: at(99),
+        }
     }
 }
 
@@ -69,13 +80,30 @@ impl Report {
     pub fn failure(&self) -> Option<String> {
         let Attacks { tried, refused } = self.attacks;
         let wrong = [
-            (self.devices == 0 || self.accepted == 0, "nothing was accepted".to_owned()),
+            (
+                self.devices == 0 || self.accepted == 0,
+                "nothing was accepted".to_owned(),
+            ),
             (self.lost > 0, format!("{} lost", self.lost)),
             (self.doubled > 0, format!("{} doubled", self.doubled)),
-            (refused != tried, format!("{} of {tried} attacks were not refused", tried - refused)),
+            (
+                self.foreign > 0,
+                format!("{} wrongly accepted", self.foreign),
+            ),
+            (
+                !self.is_verified,
+                "a stored row is not what its device signed".to_owned(),
+            ),
+            (
+                refused != tried,
+                format!("{} of {tried} attacks were not refused", tried - refused),
+            ),
             (tried == 0, "no attack was tried".to_owned()),
         ];
-        let found: Vec<_> = wrong.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+        let found: Vec<_> = wrong
+            .into_iter()
+            .filter_map(|(is, what)| is.then_some(what))
+            .collect();
         (!found.is_empty()).then(|| found.join(", "))
     }
 }
@@ -100,15 +128,28 @@ mod tests {
         let good = || Report {
             devices: 1,
             accepted: 1,
-            attacks: Attacks { tried: 2, refused: 2 },
+            attacks: Attacks {
+                tried: 2,
+                refused: 2,
+            },
+            is_verified: true,
             ..Report::default()
         };
         assert_eq!(good().failure(), None);
-        assert!(Report { lost: 1, ..good() }.failure().is_some());
-        assert!(Report { doubled: 1, ..good() }.failure().is_some());
-        assert!(Report { accepted: 0, ..good() }.failure().is_some());
-        assert!(Report { attacks: Attacks { tried: 2, refused: 1 }, ..good() }.failure().is_some());
-        assert!(Report { attacks: Attacks::default(), ..good() }.failure().is_some());
+        let bad: [fn(&mut Report); 7] = [
+            |report| report.lost = 1,
+            |report| report.doubled = 1,
+            |report| report.foreign = 1,
+            |report| report.is_verified = false,
+            |report| report.accepted = 0,
+            |report| report.attacks.refused = 1,
+            |report| report.attacks = Attacks::default(),
+        ];
+        for (index, spoil) in bad.iter().enumerate() {
+            let mut report = good();
+            spoil(&mut report);
+            assert!(report.failure().is_some(), "case {index}");
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use super::report::{Attacks, Percentiles};
 
 /// One device's line.
 #[derive(Clone, Debug, Default)]
-pub struct DeviceLine {
+pub(super) struct DeviceLine {
     /// What the ward calls the bed; never a person.
     pub bed: String,
-    /// The newest value of each vital shown, in words.
-    pub vitals: String,
+    /// What happens to the simulated patient.
+    pub patient: String,
     /// Batches made and acknowledged.
     pub made: u64,
     /// Of those, acknowledged.
@@ -21,7 +21,7 @@ pub struct DeviceLine {
 
 /// One alert's line.
 #[derive(Clone, Debug)]
-pub struct AlertLine {
+pub(super) struct AlertLine {
     /// How serious: decides the colour.
     pub severity: Severity,
     /// What it says.
@@ -30,7 +30,7 @@ pub struct AlertLine {
 
 /// How serious an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(super) enum Severity {
     /// Not a page.
     Watch,
     /// An urgent review.
@@ -41,7 +41,7 @@ pub enum Severity {
 
 /// Everything one screen shows.
 #[derive(Clone, Debug, Default)]
-pub struct Screen {
+pub(super) struct Screen {
     /// Since the start.
     pub elapsed: Duration,
     /// The devices, in the order of their beds.
@@ -79,7 +79,7 @@ const ALERTS_SHOWN: usize = 6;
 impl Screen {
     /// Draws it, from the top left of a cleared screen.
     #[must_use]
-    pub fn draw(&self) -> String {
+    pub(super) fn draw(&self) -> String {
         let mut text = String::from("\x1b[H\x1b[J");
         // Writing to a String does not fail.
         let _infallible = self.write(&mut text);
@@ -88,18 +88,31 @@ impl Screen {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let seconds = self.elapsed.as_secs();
-        writeln!(out, "{BOLD}Pulseward{RESET}  {DIM}a simulated ward; not a medical device{RESET}   {seconds} s   {}", self.note)?;
+        writeln!(
+            out,
+            "{BOLD}Pulseward{RESET}  {DIM}a simulated ward; not a medical device{RESET}   {seconds} s   {}",
+            self.note
+        )?;
         writeln!(
             out,
             "batches {GREEN}{}{RESET} durable   readings {}   ack p50 {:.1} ms, p99 {:.1} ms   attacks {}/{} refused\n",
-            self.accepted, self.readings, self.ack.p50, self.ack.p99, self.attacks.refused, self.attacks.tried
+            self.accepted,
+            self.readings,
+            self.ack.p50,
+            self.ack.p99,
+            self.attacks.refused,
+            self.attacks.tried
         )?;
-        writeln!(out, "{DIM}{:<8} {:<52} {:>9} {:>9}  state{RESET}", "bed", "vitals", "made", "durable")?;
+        writeln!(
+            out,
+            "{DIM}{:<8} {:<14} {:>9} {:>9}  device{RESET}",
+            "bed", "patient", "made", "durable"
+        )?;
         for device in self.devices.iter().take(DEVICES_SHOWN) {
             writeln!(
                 out,
-                "{CYAN}{:<8}{RESET} {:<52} {:>9} {:>9}  {}",
-                device.bed, device.vitals, device.made, device.acknowledged, device.state
+                "{CYAN}{:<8}{RESET} {:<14} {:>9} {:>9}  {}",
+                device.bed, device.patient, device.made, device.acknowledged, device.state
             )?;
         }
         let hidden = self.devices.len().saturating_sub(DEVICES_SHOWN);
@@ -116,9 +129,16 @@ impl Screen {
             writeln!(out, "{colour}{}{RESET}", alert.text)?;
         }
         if let Some(name) = &self.way_back {
-            writeln!(out, "\n{BOLD}Way back{RESET}, as pulseward-identity printed it: {name}")?;
+            writeln!(
+                out,
+                "\n{BOLD}Way back{RESET}, as pulseward-identity printed it: {name}"
+            )?;
         }
-        let refused: Vec<_> = self.rejected.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        let refused: Vec<_> = self
+            .rejected
+            .iter()
+            .map(|(code, count)| format!("{code} {count}"))
+            .collect();
         if !refused.is_empty() {
             writeln!(out, "\n{DIM}refused: {}{RESET}", refused.join(", "))?;
         }
@@ -132,8 +152,14 @@ mod tests {
 
     #[test]
     fn a_screen_shows_devices_alerts_and_the_way_back_and_fits_24_lines() {
-        let device = DeviceLine { bed: "bed 1".into(), ..DeviceLine::default() };
-        let alert = AlertLine { severity: Severity::Emergency, text: "NEWS2 9".into() };
+        let device = DeviceLine {
+            bed: "bed 1".into(),
+            ..DeviceLine::default()
+        };
+        let alert = AlertLine {
+            severity: Severity::Emergency,
+            text: "NEWS2 9".into(),
+        };
         let screen = Screen {
             devices: vec![device; 30],
             alerts: vec![alert; 30],

@@ -1,0 +1,218 @@
+//! A simulated ward: the two programs as processes with a directory each, persons who exist in the
+//! vault only, and tickets and slips that pass through here as opaque bytes.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pulseward_crypto::random;
+use pulseward_device::LinkSettings;
+
+use super::{DemoArgs, children::Program};
+use crate::{
+    cli::Home,
+    client::{self, TLS_AUTHORITY},
+    config::{self, Config},
+};
+
+/// The vault's program, found beside this one.
+const VAULT: &str = "pulseward-identity";
+
+/// The ward.
+pub(super) struct Ward {
+    /// The pipeline's process.
+    pub pipeline: Program,
+    /// The vault's process.
+    pub vault: Program,
+    /// Where the pipeline's clients find it.
+    pub home: Home,
+    staff_file: PathBuf,
+    slips: PathBuf,
+}
+
+impl Ward {
+    /// Makes both programs' directories and keys, tells each the other's root, and starts them.
+    pub(super) async fn open(at: &Path, args: &DemoArgs) -> anyhow::Result<Self> {
+        let directory = |name: &str| -> anyhow::Result<PathBuf> {
+            let path = at.join(name);
+            std::fs::create_dir_all(&path)
+                .with_context(|| format!("couldn't make {}", path.display()))?;
+            Ok(path)
+        };
+        let mut pipeline = Program::beside("pulseward", directory("pipeline")?)?;
+        let mut vault = Program::beside(VAULT, directory("vault")?)?;
+        // Both configurations stand before the first start, which checks them.
+        let ports = free_ports::<5>()?;
+        write_config(&pipeline, config::FILE, &pipeline_config(args, ports, None))?;
+        write_config(&vault, "identity.toml", &vault_config(ports))?;
+        let (root, vault_root) = tokio::try_join!(pipeline.run(&["init"]), vault.run(&["init"]))?;
+        let (root, vault_root) = (root.trim(), vault_root.trim());
+        write_config(
+            &pipeline,
+            config::FILE,
+            &pipeline_config(args, ports, Some(vault_root)),
+        )?;
+        pipeline.start(&["up"], ports[2]).await?;
+        vault
+            .start(&["serve", "--pipeline-root", root], ports[4])
+            .await?;
+
+        let staff_file = at.join("staff.json");
+        let staff = staff_file.display().to_string();
+        vault
+            .run(&[
+                "staff",
+                "add",
+                "--name",
+                "Demo Clinician",
+                "--role",
+                "clinician",
+                "--out",
+                &staff,
+            ])
+            .await?;
+        let config = Config::read(pipeline.directory(), None)?;
+        let home = Home {
+            directory: pipeline.directory().to_owned(),
+            config,
+        };
+        Ok(Self {
+            pipeline,
+            vault,
+            home,
+            staff_file,
+            slips: directory("slips")?,
+        })
+    }
+
+    /// Registers made-up persons in the vault and returns one ticket slip each. Their names stay there.
+    pub(super) async fn tickets(&self, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+        let count_text = count.to_string();
+        let printed = self
+            .vault
+            .run(&["register", "--synthetic", &count_text, "--tickets"])
+            .await?;
+        let tickets: Vec<_> = printed
+            .lines()
+            .map(decode_base64)
+            .collect::<anyhow::Result<_>>()?;
+        ensure!(
+            tickets.len() == count,
+            "the vault issued {} tickets",
+            tickets.len()
+        );
+        Ok(tickets)
+    }
+
+    /// Returns where devices find the service.
+    pub(super) fn link(&self) -> anyhow::Result<LinkSettings> {
+        let authority = std::fs::read_to_string(self.home.directory.join(TLS_AUTHORITY))?;
+        let listen = &self.home.config.listen;
+        let mut link = LinkSettings::new(format!("https://{}", listen.devices), authority);
+        link.server_name = Some(listen.name.clone());
+        Ok(link)
+    }
+
+    /// Kills the pipeline as a power cut would, and starts it again.
+    pub(super) async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.pipeline.kill().await?;
+        let ready = self.home.config.listen.admin.port();
+        self.pipeline.start(&["up"], ready).await
+    }
+
+    /// Takes the way back from an alert: the slip from the pipeline, the name from the vault's own
+    /// client, which prints it.
+    pub(super) async fn way_back(&self, alert: pulseward_base::AlertId) -> anyhow::Result<String> {
+        let staff = client::Staff::connect(&self.home).await?;
+        let slip = self
+            .slips
+            .join(format!("{}.slip", pulseward_base::bytes::hex(&alert.0)));
+        client::write_slip(&slip, &staff.way_back(alert).await?)?;
+        let (slip, staff_file) = (
+            slip.display().to_string(),
+            self.staff_file.display().to_string(),
+        );
+        let printed = self
+            .vault
+            .run(&["way-back", "--slip", &slip, "--staff-file", &staff_file])
+            .await?;
+        Ok(printed.trim().to_owned())
+    }
+
+    /// Drains both programs.
+    pub(super) async fn close(&mut self) -> anyhow::Result<()> {
+        self.pipeline.stop().await?;
+        self.vault.stop().await
+    }
+}
+
+fn decode_base64(line: &str) -> anyhow::Result<Vec<u8>> {
+    STANDARD
+        .decode(line.trim())
+        .context("the vault printed something else than a ticket slip")
+}
+
+fn write_config(program: &Program, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = program.directory().join(name);
+    std::fs::write(&path, text).with_context(|| format!("couldn't write {}", path.display()))
+}
+
+fn pipeline_config(args: &DemoArgs, ports: [u16; 5], vault_root: Option<&str>) -> String {
+    let [devices, staff, admin, ..] = ports;
+    let kafka = args.kafka.as_deref().unwrap_or_default();
+    let replicas = args.kafka_replicas;
+    format!(
+        r#"vault_root = "{}"
+log_filter = "warn"
+
+[listen]
+devices = "127.0.0.1:{devices}"
+staff = "127.0.0.1:{staff}"
+admin = "127.0.0.1:{admin}"
+
+[log]
+kafka = "{kafka}"
+replicas = {replicas}
+max_size = "512MiB"
+segment = "16MiB"
+
+[detector]
+device_silence = "4s"
+
+[history]
+commit_after = "2s"
+"#,
+        vault_root.unwrap_or_default()
+    )
+}
+
+fn vault_config(ports: [u16; 5]) -> String {
+    let [.., grpc, admin] = ports;
+    format!("[grpc]\naddress = \"127.0.0.1:{grpc}\"\n\n[admin]\naddress = \"127.0.0.1:{admin}\"\n")
+}
+
+/// Returns ports that are free now. All are held until the last is found, so that they differ.
+fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+/// Returns a directory for one run.
+pub(super) fn temporary() -> anyhow::Result<PathBuf> {
+    let name = format!(
+        "pulseward-demo-{}",
+        pulseward_base::bytes::hex(&random::bytes::<8>())
+    );
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir(&path).with_context(|| format!("couldn't make {}", path.display()))?;
+    Ok(path)
+}
