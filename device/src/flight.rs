@@ -1,8 +1,8 @@
 //! What one session has under way: which batches to send next, and what an answer does.
 //!
 //! Pure: no I/O and no clock; times are handed in. Invariants: batches are sent in ascending order;
-//! at most `max` wait for their answers; after RETRY_AFTER nothing is sent until its time has come,
-//! and then the refused batch goes first; only an answer that names a batch under way, by number
+//! at most `max` wait for their answers; after RETRY_AFTER nothing is sent until its time has come
+//! and all that was under way is answered, so that the refused batch goes first again; only an answer that names a batch under way, by number
 //! and digest, settles it.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -62,10 +62,14 @@ impl Flight {
 
     /// Returns the batches to send at `now`, in order, and counts them as under way.
     pub fn take_off(&mut self, queue: &dyn Queue, now: Duration) -> Vec<Waiting> {
-        if self.hold.is_some_and(|until| now < until) {
-            return Vec::new();
+        if let Some(until) = self.hold {
+            // What followed the refused batch is being refused too: sent now, the next would
+            // overtake it.
+            if now < until || !self.sent.is_empty() {
+                return Vec::new();
+            }
+            self.hold = None;
         }
-        self.hold = None;
         let room = self.max.saturating_sub(self.sent.len());
         let batches = queue.waiting(room, &|seq| self.sent.contains_key(&seq));
         for batch in &batches {
@@ -78,10 +82,10 @@ impl Flight {
         batches
     }
 
-    /// Returns when sending may go on, if an answer said to wait.
+    /// Returns when sending may go on, if an answer said to wait and nothing else is waited for.
     #[must_use]
-    pub const fn hold(&self) -> Option<Duration> {
-        self.hold
+    pub fn hold(&self) -> Option<Duration> {
+        self.hold.filter(|_| self.sent.is_empty())
     }
 
     /// Returns when the oldest batch under way was sent.
@@ -206,6 +210,7 @@ mod tests {
             let settled = flight.answered(&answer(seq, retry), &mut queue, NOW);
             assert_eq!(settled.unwrap(), None);
         }
+        assert_eq!(flight.hold(), Some(NOW + Duration::from_millis(500)));
         let early = NOW + Duration::from_millis(499);
         assert!(flight.take_off(&queue, early).is_empty());
         let due = NOW + Duration::from_millis(500);
@@ -219,6 +224,28 @@ mod tests {
                 .unwrap();
         }
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn b2_nothing_overtakes_a_refused_batch() {
+        let mut queue = queue(4);
+        let mut flight = Flight::new(3);
+        assert_eq!(numbers(&flight.take_off(&queue, NOW)), [0, 1, 2]);
+        let retry = Outcome::RetryAfter { ms: 0, limit: None };
+        for seq in [0, 1] {
+            assert_eq!(
+                flight
+                    .answered(&answer(seq, retry), &mut queue, NOW)
+                    .unwrap(),
+                None
+            );
+            assert!(
+                flight.take_off(&queue, NOW).is_empty(),
+                "2 is not answered yet"
+            );
+        }
+        flight.answered(&answer(2, retry), &mut queue, NOW).unwrap();
+        assert_eq!(numbers(&flight.take_off(&queue, NOW)), [0, 1, 2]);
     }
 
     #[test]
