@@ -11,7 +11,7 @@ use pulseward_crypto::hash::sha256;
 use pulseward_models::{
     anchor::{Anchor, Constancy, Pool, Values, fit},
     dataset::{HourlyPatient, plain_text, read_hourly},
-    features::{Hours, PARTS, VITALS, vital},
+    features::{Hours, PARTS, vital},
     measure::{auroc, bootstrap, quantile, stratified_auroc},
     rules::news2::{Eligibility, Measured, Parameter, SaturationScale, Score, Vitals, assess},
 };
@@ -93,10 +93,6 @@ impl Patient {
             news2: windows.iter().map(|hours| news2(hours, 0)).collect(),
             record,
         }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
     }
 }
 
@@ -224,9 +220,4 @@ impl Scored {
             self.by_patient(),
         )
     }
-}
-
-/// The vitals' names in the order of the tables, for explanations.
-pub(crate) fn vital_names() -> impl Iterator<Item = &'static str> {
-    VITALS.iter().map(|kind| kind.spec().name)
 }

@@ -22,7 +22,7 @@ mod ranks;
 
 pub use certificate::{Certificate, Evasion, Radius};
 pub use fit::{FitError, Pool, fit};
-pub use ranks::{Bracket, Quantile, Ranks};
+pub use ranks::{Band, Bracket, Ranks};
 
 use crate::features::{HOURS, Hold, Hours, PARTS, VITALS};
 
@@ -82,11 +82,19 @@ const fn term(vital: usize, reads: Reads, weight: f64, near: i32, far: i32) -> T
     }
 }
 
-/// The quantile at which a learned hinge starts.
-pub const NEAR: Quantile = Quantile { of: 1, in_: 2 };
+/// Around the median: where a learned hinge starts.
+pub const NEAR: Band = Band {
+    from: 19,
+    to: 21,
+    in_: 40,
+};
 
-/// The quantile at which a learned hinge is one.
-pub const FAR: Quantile = Quantile { of: 9, in_: 10 };
+/// Around the 90th percentile: where a learned hinge is one.
+pub const FAR: Band = Band {
+    from: 35,
+    to: 37,
+    in_: 40,
+};
 
 /// How much of an anchor is constant, in percent; the rest is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +103,10 @@ pub struct Constancy(u8);
 impl Constancy {
     /// Half and half.
     pub const HALF: Self = Self(50);
+
+    /// What ships: a little more than half constant, which costs no detection and pays in
+    /// certificates (docs/MODELS.md).
+    pub const SHIPPED: Self = Self(60);
 
     /// Takes a share in percent.
     #[must_use]

@@ -1,5 +1,7 @@
 //! Fitting the curves: logistic regressions on fixed bases.
 
+use std::borrow::Borrow;
+
 use super::{Additive, Curve, Looks};
 use crate::{
     features::{Hours, VITALS},
@@ -150,15 +152,15 @@ fn place(knots: &[f64], value: f64) -> (usize, f64) {
 }
 
 /// Fits curves of any shape on windows with and without the event. The threshold is left at zero.
-pub fn fit<'a>(
+pub fn fit<H: Borrow<Hours>>(
     basis: &Basis,
-    rows: impl IntoIterator<Item = (&'a Hours, bool)>,
+    rows: impl IntoIterator<Item = (H, bool)>,
     settings: LogisticSettings,
 ) -> Result<Additive, FitError> {
     let mut matrix = Rows::new(basis.columns());
     let mut events = Vec::new();
     for (hours, event) in rows {
-        matrix.push(&basis.hats(hours));
+        matrix.push(&basis.hats(hours.borrow()));
         events.push(event);
     }
     let linear = logistic(matrix, &events, settings)?;
@@ -181,14 +183,14 @@ const MOST_ROUNDS: usize = 8;
 
 /// Fits curves that only rise with alarm: what would fall is left out and the rest fitted again,
 /// until nothing falls.
-pub fn fit_rising<'a>(
+pub fn fit_rising<H: Borrow<Hours>>(
     basis: &Basis,
-    rows: impl IntoIterator<Item = (&'a Hours, bool)>,
+    rows: impl IntoIterator<Item = (H, bool)>,
     settings: LogisticSettings,
 ) -> Result<Additive, FitError> {
     let (described, events): (Vec<_>, Vec<_>) = rows
         .into_iter()
-        .map(|(hours, event)| (basis.ramps(hours), event))
+        .map(|(hours, event)| (basis.ramps(hours.borrow()), event))
         .unzip();
     let columns = described.first().map_or(0, Vec::len);
     let mut kept = vec![true; columns];

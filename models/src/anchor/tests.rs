@@ -4,6 +4,18 @@ use pulseward_base::Micros;
 use super::*;
 use crate::features::{Taken, Window};
 
+/// Single quantiles, beside the bands that the score uses.
+const MEDIAN: Band = Band {
+    from: 1,
+    to: 1,
+    in_: 2,
+};
+const NINETIETH: Band = Band {
+    from: 9,
+    to: 9,
+    in_: 10,
+};
+
 const HOUR: i64 = 3_600_000_000;
 
 /// A generator of numbers for exhaustive and random attacks: the same on every run.
@@ -85,7 +97,7 @@ fn c1_the_poison_bracket_holds_every_insertion_deletion_alteration_and_mix() {
             let pool = small_pool(&mut numbers, size);
             let clean = ranks(&pool);
             for poisoned in 1..=2 {
-                for quantile in [NEAR, FAR] {
+                for quantile in [NEAR, FAR, MEDIAN, NINETIETH] {
                     let Some([least, most]) = clean.between(quantile, poisoned) else {
                         continue;
                     };
@@ -107,17 +119,17 @@ fn c1_the_poison_bracket_holds_every_insertion_deletion_alteration_and_mix() {
 #[test]
 fn c1_the_bracket_is_reached_from_both_sides() {
     let pool: Patients = (0..10).map(|value| vec![value]).collect();
-    let [least, most] = ranks(&pool).between(NEAR, 2).unwrap();
+    let [least, most] = ranks(&pool).between(MEDIAN, 2).unwrap();
     let (mut low, mut high) = (i64::MAX, i64::MIN);
     attack(&pool, 2, &hostile_rows(), 0, &mut |changed| {
-        let [value, _] = ranks(changed).between(NEAR, 0).unwrap();
+        let [value, _] = ranks(changed).between(MEDIAN, 0).unwrap();
         (low, high) = (low.min(value), high.max(value));
     });
     assert_eq!([least, most], [low, high]);
 }
 
 /// The bracket as one would write it with floating-point ranks.
-fn float_bracket(patients: &Patients, quantile: Quantile, poisoned: u32) -> Option<[i64; 2]> {
+fn float_bracket(patients: &Patients, quantile: Band, poisoned: u32) -> Option<[i64; 2]> {
     let mut rows: Vec<(i64, f64)> = patients
         .iter()
         .flat_map(|values| {
@@ -135,7 +147,7 @@ fn float_bracket(patients: &Patients, quantile: Quantile, poisoned: u32) -> Opti
             sum / total >= share
         })
     };
-    let share = quantile.of as f64 / quantile.in_ as f64;
+    let share = quantile.from as f64 / quantile.in_ as f64;
     let moved = f64::from(poisoned) / patients.len() as f64;
     Some([at(share - moved)?.0, at(share + moved)?.0])
 }
@@ -147,7 +159,7 @@ fn c2_ties_exactly_on_the_rank_hold_with_integers_and_break_with_floats() {
     for _ in 0..40 {
         let pool = small_pool(&mut numbers, 10);
         let integer = ranks(&pool);
-        for quantile in [NEAR, FAR] {
+        for quantile in [MEDIAN, NINETIETH] {
             let Some([least, most]) = integer.between(quantile, 1) else {
                 continue;
             };
@@ -167,12 +179,34 @@ fn c2_ties_exactly_on_the_rank_hold_with_integers_and_break_with_floats() {
 #[test]
 fn c3_beyond_the_last_rank_there_is_no_number() {
     let pool: Patients = (0..20).map(|value| vec![value]).collect();
-    // 90 % of 20 patients leave two above.
-    assert!(ranks(&pool).between(FAR, 2).is_some());
-    assert_eq!(ranks(&pool).between(FAR, 3), None);
-    assert!(ranks(&pool).between(NEAR, 9).is_some());
-    assert_eq!(ranks(&pool).between(NEAR, 10), None);
-    assert_eq!(Ranks::default().between(NEAR, 0), None);
+    let ranks = ranks(&pool);
+    // 90 % of 20 patients leave two above, the band up to 92.5 % leaves one.
+    assert!(ranks.between(NINETIETH, 2).is_some() && ranks.between(FAR, 1).is_some());
+    assert_eq!(
+        (ranks.between(NINETIETH, 3), ranks.between(FAR, 2)),
+        (None, None)
+    );
+    assert!(ranks.between(MEDIAN, 9).is_some() && ranks.between(NEAR, 9).is_some());
+    assert_eq!(
+        (ranks.between(MEDIAN, 10), ranks.between(NEAR, 10)),
+        (None, None)
+    );
+    assert_eq!(
+        (
+            Ranks::default().between(MEDIAN, 0),
+            Ranks::default().between(NEAR, 0)
+        ),
+        (None, None)
+    );
+}
+
+#[test]
+fn the_mean_of_a_band_is_that_of_its_quantiles() {
+    let pool: Patients = (0..20).map(|value| vec![value * 10]).collect();
+    // Patients 9 and 10 are the band around the median; 17 and 18 around the 90th percentile.
+    assert_eq!(ranks(&pool).between(NEAR, 0), Some([95, 95]));
+    assert_eq!(ranks(&pool).between(FAR, 0), Some([175, 175]));
+    assert_eq!(ranks(&pool).between(NEAR, 1), Some([85, 105]));
 }
 
 /// A pool whose anchors lie near the constants, one row a patient.
@@ -200,24 +234,22 @@ fn model() -> Anchor {
 
 #[test]
 fn c3_crossing_anchors_give_no_radius() {
-    // Two values only: the median's upper end soon meets the lower end of the 90th percentile.
+    // Two values only: three patients fewer above, and both anchors are the lower one. The ranks
+    // themselves would allow seven.
     let mut two = Pool::default();
     for patient in 0..100 {
-        two.add_patient(&[Values(
-            [Some(if patient < 60 { 0 } else { 100 * PARTS }); TERMS],
-        )]);
+        let value = if patient < 90 { 0 } else { 100 * PARTS };
+        two.add_patient(&[Values([Some(value); TERMS])]);
     }
+    assert!(two.ranks()[0].between(FAR, 7).is_some());
     let model = fit(&two, Constancy::HALF, 2.3).unwrap();
     let values = Values([Some(5_000 * PARTS); TERMS]);
-    assert_eq!(
-        model.within_poison(&values, 10),
-        Some(model.within_poison(&values, 0).unwrap())
-    );
-    assert_eq!(model.within_poison(&values, 11), None);
-    assert!(model.poison_radius(&values) <= Radius::AtLeast(10));
+    assert!(model.within_poison(&values, 2).is_some());
+    assert_eq!(model.within_poison(&values, 3), None);
+    assert!(!model.poison_radius(&values).covers(3));
 
     let mut few = Pool::default();
-    for patient in 0..9 {
+    for patient in 0..19 {
         few.add_patient(&[Values([Some(patient * PARTS * 50); TERMS])]);
     }
     let model = fit(&few, Constancy::HALF, 2.3).unwrap();
