@@ -6,13 +6,14 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs
 )]
 
 mod chain;
 mod files;
+mod proofs;
+mod samples;
+mod stage;
 mod traps;
 mod world;
-//mod stage;
-//mod proofs;
-//mod samples;
