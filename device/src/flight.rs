@@ -108,7 +108,7 @@ impl Flight {
             answer.outcome,
             Outcome::Rejected(_) | Outcome::RetryAfter { .. }
         );
-        // A service that refuses before it has worked out D says zeros; it never acknowledges so.
+        // A batch that the service could not parse has no D there; it is never acknowledged so.
         let names_it = answer.d8 == sent.d8 || (!is_final && answer.d8 == [0; 8]);
         if !names_it {
             return Ok(None);

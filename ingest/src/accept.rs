@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use pulseward_base::{Digest, Incarnation, Kid, Reject, Seq, bytes::Reader};
-use pulseward_batch::{Arrival, OpenedBatch, digest::Place};
+use pulseward_batch::{Arrival, Contents, OpenedBatch, digest::Place};
 use pulseward_crypto::{
     frame::{Answer, D8, Outcome, d8},
     session::{OpenedBatchFrame, OpenedFrame, ServerSession},
@@ -84,12 +84,12 @@ impl Core {
         let arrived = self.clock.monotonic();
         let frame = self.open(session, sealed)?;
         let opened = self.parse(device, &frame)?;
-        let place = self.window(device, &opened)?;
+        let place = self.window(device, &opened, &frame)?;
         let credential = Arc::clone(&device.credential);
         let (key, facts) = (&credential.key, credential.facts());
         let verified = opened
             .verify(key, &facts.record, credential.device.scope)
-            .map_err(|reject| device.refused(self, place.seq, NO_D8, reject))?;
+            .map_err(|reject| self.refuse(device, &frame, place, reject))?;
         let (digest, rows) = (verified.digest(), verified.columns().rows());
         let (claim, permit) = self.claim(device, place, digest)?;
         let arrival = Arrival {
@@ -135,11 +135,7 @@ impl Core {
 
     /// The layout. A batch that does not even have a number cannot be answered.
     fn parse(&self, device: &mut Device, frame: &OpenedBatchFrame) -> Result<OpenedBatch, Refusal> {
-        let limits = Limits {
-            leaves: self.settings.max_leaves,
-            rows: self.settings.max_rows,
-        };
-        OpenedBatch::parse(frame, limits).map_err(|reject| match seq_of(frame.payload()) {
+        OpenedBatch::parse(frame, self.limits()).map_err(|reject| match seq_of(frame.payload()) {
             Some(seq) => device.refused(self, seq, NO_D8, reject),
             None => Refusal::Session(reject),
         })
@@ -147,7 +143,12 @@ impl Core {
 
     /// What needs no signature to be seen: whether the device may still send, whether it is this
     /// batch's turn, its age and its queue.
-    fn window(&self, device: &mut Device, opened: &OpenedBatch) -> Result<Place, Refusal> {
+    fn window(
+        &self,
+        device: &mut Device,
+        opened: &OpenedBatch,
+        frame: &OpenedBatchFrame,
+    ) -> Result<Place, Refusal> {
         if !self.view_is_fresh() {
             return Err(Refusal::End(End::Unavailable));
         }
@@ -156,13 +157,13 @@ impl Core {
         }
         let place = opened.place();
         if !device.is_its_turn(place) {
-            let answer = device.retry_behind(self, place);
-            return Err(Refusal::Answer(answer));
+            let short = self.digest_start(device, frame);
+            return Err(Refusal::Answer(device.retry_behind(self, place, short)));
         }
         let now = self.now();
         let made = place.time.0.saturating_add(device.clock_offset);
         if made < now.minus(self.settings.max_backlog_age).0 {
-            return Err(device.refused(self, place.seq, NO_D8, Reject::TooOld));
+            return Err(self.refuse(device, frame, place, Reject::TooOld));
         }
         if made > now.plus(self.settings.max_ahead).0 {
             self.metrics.ahead();
@@ -170,7 +171,35 @@ impl Core {
         self.marks
             .check(device.kid(), &place)
             .map(|()| place)
-            .map_err(|reject| device.refused(self, place.seq, NO_D8, reject))
+            .map_err(|reject| self.refuse(device, frame, place, reject))
+    }
+
+    /// Refuses a batch whose digest nobody has worked out yet.
+    fn refuse(
+        &self,
+        device: &mut Device,
+        frame: &OpenedBatchFrame,
+        place: Place,
+        reject: Reject,
+    ) -> Refusal {
+        let short = self.digest_start(device, frame);
+        device.refused(self, place.seq, short, reject)
+    }
+
+    /// Works out the part of a batch's digest that its answer carries. Only refusals need it apart
+    /// from the verified batch, so only they pay for it.
+    fn digest_start(&self, device: &Device, frame: &OpenedBatchFrame) -> D8 {
+        let context = &device.credential.device.record;
+        Contents::decode(frame.payload(), self.limits()).map_or(NO_D8, |contents| {
+            d8(&contents.digest(&device.kid(), context))
+        })
+    }
+
+    const fn limits(&self) -> Limits {
+        Limits {
+            leaves: self.settings.max_leaves,
+            rows: self.settings.max_rows,
+        }
     }
 
     fn may_send(&self, device: Kid) -> bool {
@@ -286,11 +315,11 @@ impl Device {
         Refusal::Answer(self.retry(core, place, d8, why))
     }
 
-    fn retry_behind(&self, core: &Core, place: Place) -> Answer {
+    fn retry_behind(&self, core: &Core, place: Place, d8: D8) -> Answer {
         core.metrics.retry(Wait::Behind);
         Answer {
             seq: place.seq,
-            d8: NO_D8,
+            d8,
             // The batch that is awaited was told how long.
             outcome: Outcome::RetryAfter { ms: 0, limit: None },
         }

@@ -178,6 +178,7 @@ async fn a16_bad_signatures_move_no_window_and_end_the_session() {
         let forged = batch(&forger, name, seq, 700);
         let answer = client.ask(&forged.payload).await.unwrap();
         assert_eq!(answer.outcome, Outcome::Rejected(Reject::BadSignature));
+        assert_ne!(answer.d8, [0; 8]);
     }
     assert_eq!(client.end().await.as_deref(), Some("over_limit"));
 
@@ -252,11 +253,10 @@ async fn a_kind_outside_the_scope_and_a_time_outside_the_backlog_are_rejected() 
     let mut client = Client::enter(&house, &instance.link, &narrow, name)
         .await
         .unwrap();
-    let answer = client
-        .ask(&batch(&narrow, name, 0, 700).payload)
-        .await
-        .unwrap();
+    let outside = batch(&narrow, name, 0, 700);
+    let answer = client.ask(&outside.payload).await.unwrap();
     assert_eq!(answer.outcome, Outcome::Rejected(Reject::OutOfScope));
+    assert_eq!(answer.d8, outside.d8());
 
     let wide = house.identity(&instance.link).await;
     let mut client = Client::enter(&house, &instance.link, &wide, name)
