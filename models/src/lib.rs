@@ -21,3 +21,5 @@ pub mod judge;
 
 pub mod dataset;
 pub mod measure;
+
+pub mod train;

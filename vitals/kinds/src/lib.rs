@@ -5,6 +5,7 @@
 
 pub mod columns;
 pub mod kind;
+pub mod training;
 
 pub use columns::{Columns, Leaf, Limits, Row};
 pub use kind::{Kind, Spec};
