@@ -13,6 +13,7 @@
 mod chain;
 mod files;
 mod proofs;
+mod python;
 mod samples;
 mod stage;
 mod traps;

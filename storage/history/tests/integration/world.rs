@@ -36,6 +36,8 @@ pub(crate) struct World {
     vault: SigningKey,
     vault_certificate: CertificateBytes,
     pub(crate) keys: Arc<MemoryKeys>,
+    /// Where files get their keys, if not from `keys`.
+    pub(crate) registry: Option<Arc<dyn FileKeys>>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Log,
     pub(crate) home: tempfile::TempDir,
@@ -57,6 +59,7 @@ impl World {
             vault,
             log: testing::log(PARTITIONS, Arc::clone(&keys) as Arc<dyn KeySource>).await,
             keys,
+            registry: None,
             clock: Arc::new(ManualClock::new(NOW)),
             home: tempfile::tempdir().unwrap(),
         }
@@ -67,7 +70,8 @@ impl World {
     }
 
     pub(crate) fn file_keys(&self) -> Arc<dyn FileKeys> {
-        Arc::clone(&self.keys) as Arc<dyn FileKeys>
+        let own = || Arc::clone(&self.keys) as Arc<dyn FileKeys>;
+        self.registry.clone().unwrap_or_else(own)
     }
 
     pub(crate) fn signer(&self) -> Signer {
