@@ -5,6 +5,9 @@
 //! record = length u32 | crc32c u32 of the payload | payload
 //! payload = 1 | seq u64 | D (32) | batch bytes,  or  2 | seq u64
 //! ```
+//! A record that could not be written whole is cut off again before anything follows it. When nothing
+//! waits any more, the file shrinks to its head.
+//!
 //! A batch is synced before [`Queue::push`] returns. That a batch was settled is not: after a crash
 //! it is sent once more and answered DUPLICATE. A torn record at the end is what a crash leaves; it
 //! was never answered for, so it is cut off. A file is read once, to drain it: a device that starts
@@ -32,12 +35,21 @@ const BATCH: u8 = 1;
 const SETTLED: u8 = 2;
 const SUFFIX: &str = "queue";
 
+/// How many bytes the file's head has.
+const HEAD: u64 = 4 + 1 + 16;
+/// How large a file may be before it shrinks when nothing waits in it.
+const SHRINK: u64 = 1 << 20;
+
 /// A queue with its file.
 #[derive(Debug)]
 pub struct FileQueue {
     memory: MemoryQueue,
     path: PathBuf,
     file: File,
+    /// How much of the file is whole records.
+    whole: u64,
+    /// The file has a torn record that could not be cut off: nothing may follow it.
+    is_torn: bool,
 }
 
 impl FileQueue {
@@ -50,7 +62,7 @@ impl FileQueue {
         fs::create_dir_all(dir)?;
         let path = dir.join(file_name(incarnation));
         let mut file = OpenOptions::new()
-            .write(true)
+            .append(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
@@ -63,6 +75,8 @@ impl FileQueue {
             memory: MemoryQueue::new(incarnation, limits),
             path,
             file,
+            whole: HEAD,
+            is_torn: false,
         })
     }
 
@@ -98,28 +112,55 @@ impl FileQueue {
         let mut reader = Reader::new(&bytes);
         let incarnation = header(&mut reader).map_err(|Malformed| QueueError::NotAQueue)?;
         let mut memory = MemoryQueue::new(incarnation, limits);
-        loop {
-            let rest = reader;
-            let Ok(payload) = record(&mut reader) else {
-                let good = bytes.len() - rest.rest().len();
-                file.set_len(u64::try_from(good).unwrap_or(u64::MAX))?;
-                file.sync_all()?;
-                break;
-            };
+        let mut rest = reader;
+        while let Ok(payload) = record(&mut rest) {
             replay(&mut memory, payload).map_err(|Malformed| QueueError::NotAQueue)?;
+            reader = rest;
         }
+        let whole = u64::try_from(bytes.len() - reader.rest().len()).unwrap_or(u64::MAX);
+        file.set_len(whole)?;
+        file.sync_all()?;
         Ok(Self {
             memory,
             path: path.to_path_buf(),
             file,
+            whole,
+            is_torn: false,
         })
+    }
+
+    fn write(&mut self, batch: &SignedBatch) -> Result<(), QueueError> {
+        let mut writer = Writer::with_capacity(41 + batch.payload.len());
+        writer
+            .u8(BATCH)
+            .u64(batch.place.seq.0)
+            .put(&batch.digest.0)
+            .put(&batch.payload);
+        self.append(writer.as_slice())
     }
 
     fn append(&mut self, payload: &[u8]) -> Result<(), QueueError> {
         let length = u32::try_from(payload.len()).map_err(|_| QueueError::Full)?;
         let mut writer = Writer::with_capacity(8 + payload.len());
         writer.u32(length).u32(crc32c::crc32c(payload)).put(payload);
-        Ok(self.file.write_all(writer.as_slice())?)
+        if self.is_torn {
+            return Err(std::io::Error::other("the file has a torn record").into());
+        }
+        if let Err(error) = self.file.write_all(writer.as_slice()) {
+            self.is_torn = self.file.set_len(self.whole).is_err();
+            return Err(error.into());
+        }
+        self.whole += u64::from(length) + 8;
+        Ok(())
+    }
+
+    /// Gives the room of answered batches back, when they are all there are.
+    fn shrink(&mut self) -> Result<(), QueueError> {
+        if self.memory.is_empty() && self.whole > SHRINK {
+            self.file.set_len(HEAD)?;
+            self.whole = HEAD;
+        }
+        Ok(())
     }
 }
 
@@ -134,13 +175,7 @@ impl Queue for FileQueue {
 
     fn push(&mut self, batch: SignedBatch) -> Result<(), QueueError> {
         self.memory.check(&batch)?;
-        let mut writer = Writer::with_capacity(41 + batch.payload.len());
-        writer
-            .u8(BATCH)
-            .u64(batch.place.seq.0)
-            .put(&batch.digest.0)
-            .put(&batch.payload);
-        self.append(writer.as_slice())?;
+        self.write(&batch)?;
         self.file.sync_data()?;
         self.memory.push(batch)
     }
@@ -157,7 +192,8 @@ impl Queue for FileQueue {
         let mut writer = Writer::new();
         writer.u8(SETTLED).u64(seq.0);
         self.append(writer.as_slice())?;
-        self.memory.settle(seq)
+        self.memory.settle(seq)?;
+        self.shrink()
     }
 
     fn settled(&self) -> Option<(Seq, Digest)> {
@@ -282,6 +318,40 @@ mod tests {
             .collect();
         assert_eq!(starts, [255, 70_000, 1_000_000]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_in_which_nothing_waits_shrinks_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut queue = filled(dir.path(), 1, 0);
+        let name = queue.incarnation();
+        let mut largest = 0;
+        for seq in 0..20_000 {
+            queue.write(&batch(name, seq)).unwrap();
+            queue.memory.push(batch(name, seq)).unwrap();
+            queue.settle(Seq(seq)).unwrap();
+            largest = largest.max(fs::metadata(&queue.path).unwrap().len());
+        }
+        assert!(largest < SHRINK + 1000, "{largest}");
+        queue.push(batch(name, 20_000)).unwrap();
+        drop(queue);
+        assert_eq!(
+            reopened(dir.path())[0].waiting(9, &|_| false)[0].seq,
+            Seq(20_000)
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn foreign_bytes_give_a_queue_or_an_error(body: Vec<u8>, has_head: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let head: &[u8] = if has_head { b"PWQ1\x01________________" } else { b"" };
+            fs::write(dir.path().join("a.queue"), [head, &body].concat()).unwrap();
+            for _ in 0..2 {
+                let opened = FileQueue::open_all(dir.path(), QueueLimits::default());
+                proptest::prop_assert_eq!(opened.is_ok(), has_head);
+            }
+        }
     }
 
     #[test]
