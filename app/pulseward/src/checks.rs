@@ -27,6 +27,9 @@ pub const NAMES: &[&str] = &[
     "silence_probe",
 ];
 
+/// What the program's certificates are for.
+const USES: [&str; 4] = ["service", "registry", "history", "delivery"];
+
 const EVERY: Duration = Duration::from_secs(1);
 const DETECTOR_LAG: f64 = 10.0;
 const HISTORY_LAG: f64 = 120.0;
@@ -56,19 +59,11 @@ impl Checks {
         board: Board,
         ready: Ready,
     ) -> anyhow::Result<Self> {
-        let disk_free = Gauge::new(
-            "pulseward_app_disk_free_ratio",
-            "Share of the data directory's volume that is free.",
-        )?;
-        foundation.metrics.register(Box::new(disk_free.clone()))?;
-        let options = Opts::new(
-            "pulseward_app_certificate_end_timestamp_seconds",
-            "When the certificate of each use ends.",
-        );
-        let ends = GaugeVec::new(options, &["use"])?;
-        foundation.metrics.register(Box::new(ends.clone()))?;
-        for use_ in ["service", "registry", "history", "delivery"] {
-            ends.with_label_values(&[use_])
+        let gauges = Gauges::register(&foundation.metrics)?;
+        for use_ in USES {
+            gauges
+                .certificate_ends
+                .with_label_values(&[use_])
                 .set(seconds(foundation.certificates_end));
         }
         let checks = Self {
@@ -78,7 +73,7 @@ impl Checks {
             ready,
             clock: Arc::clone(&foundation.clock),
             certificate_ends: foundation.certificates_end,
-            disk_free,
+            disk_free: gauges.disk_free,
         };
         checks.look_at_disk();
         Ok(checks)
@@ -164,6 +159,37 @@ impl Checks {
             "silence_probe",
             (probe > PROBE_AGE).then(|| "its test has not passed for a minute".to_owned()),
         );
+    }
+}
+
+/// What only the program itself can measure.
+#[derive(Debug)]
+pub struct Gauges {
+    disk_free: Gauge,
+    certificate_ends: GaugeVec,
+}
+
+impl Gauges {
+    /// Registers them, every label at zero.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let disk_free = Gauge::new(
+            "pulseward_app_disk_free_ratio",
+            "Share of the data directory's volume that is free.",
+        )?;
+        registry.register(Box::new(disk_free.clone()))?;
+        let options = Opts::new(
+            "pulseward_app_certificate_end_timestamp_seconds",
+            "When the certificate of each use ends.",
+        );
+        let certificate_ends = GaugeVec::new(options, &["use"])?;
+        registry.register(Box::new(certificate_ends.clone()))?;
+        for use_ in USES {
+            certificate_ends.with_label_values(&[use_]).set(0.0);
+        }
+        Ok(Self {
+            disk_free,
+            certificate_ends,
+        })
     }
 }
 

@@ -48,6 +48,8 @@ section! {
         max_size: ByteSize = ByteSize::mib(4096),
         /// How large one segment of the embedded log is.
         segment: ByteSize = ByteSize::mib(64),
+        /// How long entries are kept at least, after every stage has made them durable.
+        keep: Duration = Duration::from_hours(48),
         /// Copies of each topic on Kafka.
         replicas: u32 = 3,
     }
@@ -188,6 +190,10 @@ impl Config {
             "detector.votes_needed: is not from 1 to votes_of, which is at most 8",
         );
         source.require(
+            self.log.keep >= Duration::from_mins(10),
+            "log.keep: is below 10min",
+        );
+        source.require(
             self.log.max_size.0 >= 4 * self.log.segment.0,
             "log.max_size: is below four segments",
         );
@@ -228,6 +234,7 @@ mod tests {
             "[log]\npartitions = 0",
             "[log]\npartitions = 1025",
             "[log]\nmax_size = \"255MiB\"",
+            "[log]\nkeep = \"9min\"",
             "[ingest]\noffer_life = \"31min\"",
             "[ingest]\nmax_in_flight = 33",
             "[detector]\nvotes_needed = 4",

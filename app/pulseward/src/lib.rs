@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod foundation;
 pub mod requests;
+mod trimmer;
 pub mod up;
 pub mod verify;
 pub mod words;

@@ -19,9 +19,35 @@ pub fn duration(of: Duration) -> String {
     }
 }
 
-/// Returns one step of an alert as one line. Nobody's name is in it.
+/// Returns one step of an alert as one line, with every vital that it rests on. Nobody's name is
+/// in it.
 #[must_use]
 pub fn alert(event: &AlertEvent) -> String {
+    let vitals: Vec<_> = event.vitals.iter().map(vital).collect();
+    let vitals = if vitals.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", vitals.join(", "))
+    };
+    format!("{}{vitals} alert {}", headline(event), hex(&event.alert_id))
+}
+
+/// Returns what fits one line of a screen: only the vitals that add points.
+#[must_use]
+pub fn alert_short(event: &AlertEvent) -> String {
+    let adding = event.vitals.iter().filter(|vital| vital.high > 0);
+    let vitals: Vec<_> = adding
+        .map(|of| format!("{} {}", short_name(&of.name), value(of)))
+        .collect();
+    let vitals = if vitals.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", vitals.join(", "))
+    };
+    format!("{}{vitals}", headline(event))
+}
+
+fn headline(event: &AlertEvent) -> String {
     let severity = match event.severity() {
         AlertSeverity::Emergency => "EMERGENCY",
         AlertSeverity::Urgent => "URGENT",
@@ -34,20 +60,30 @@ pub fn alert(event: &AlertEvent) -> String {
         AlertState::Cleared => "cleared",
         AlertState::Unspecified => "unknown",
     };
-    let mut line = format!("{severity} {state}: {}", subject(event));
     let marks = [
-        (event.past, "past"),
-        (event.late, "late"),
-        (event.unverified, "unverified"),
+        (event.past, ", past"),
+        (event.late, ", late"),
+        (event.unverified, ", unverified"),
     ];
-    for (_, mark) in marks.iter().filter(|(is, _)| *is) {
-        line += &format!(", {mark}");
+    let marks: String = marks
+        .iter()
+        .filter_map(|(is, mark)| is.then_some(*mark))
+        .collect();
+    format!("{severity} {state}: {}{marks}", subject(event))
+}
+
+/// The names that a ward uses on a chart.
+fn short_name(name: &str) -> &str {
+    match name {
+        "heart_rate" => "HR",
+        "spo2" => "SpO2",
+        "respiratory_rate" => "RR",
+        "temperature" => "T",
+        "systolic_pressure" => "SBP",
+        "consciousness" => "ACVPU",
+        "supplemental_oxygen" => "O2",
+        other => other,
     }
-    if !event.vitals.is_empty() {
-        let vitals: Vec<_> = event.vitals.iter().map(vital).collect();
-        line += &format!(" [{}]", vitals.join(", "));
-    }
-    line + &format!(" alert {}", hex(&event.alert_id))
 }
 
 fn subject(event: &AlertEvent) -> String {
@@ -65,16 +101,39 @@ fn subject(event: &AlertEvent) -> String {
 }
 
 fn vital(vital: &AlertVital) -> String {
-    let places = usize::try_from(vital.scale).unwrap_or_default();
-    let value =
-        f64::from(vital.value) / 10_f64.powi(i32::try_from(vital.scale).unwrap_or_default());
-    let name = vital.name.replace('_', " ");
     let points = if vital.low == vital.high {
         format!("+{}", vital.low)
     } else {
         format!("+{} to {}", vital.low, vital.high)
     };
-    format!("{name} {value:.places$} {} ({points})", vital.unit)
+    // A unit in braces is UCUM's way to say that there is none.
+    let unit = if vital.unit.starts_with('{') {
+        String::new()
+    } else {
+        format!(" {}", vital.unit)
+    };
+    format!(
+        "{} {}{unit} ({points})",
+        vital.name.replace('_', " "),
+        value(vital)
+    )
+}
+
+fn value(vital: &AlertVital) -> String {
+    match (vital.name.as_str(), vital.value) {
+        ("consciousness", 0) => "alert".to_owned(),
+        ("consciousness", 1) => "new confusion".to_owned(),
+        ("consciousness", 2) => "responds to voice".to_owned(),
+        ("consciousness", 3) => "responds to pain".to_owned(),
+        ("consciousness", 4) => "unresponsive".to_owned(),
+        ("supplemental_oxygen", 0) => "none".to_owned(),
+        ("supplemental_oxygen", 1) => "given".to_owned(),
+        (_, value) => {
+            let places = usize::try_from(vital.scale).unwrap_or_default();
+            let scale = i32::try_from(vital.scale).unwrap_or_default();
+            format!("{:.places$}", f64::from(value) / 10_f64.powi(scale))
+        }
+    }
 }
 
 /// Returns one step of an alert as one JSON object.
@@ -147,6 +206,10 @@ mod tests {
                 "EMERGENCY raised: NEWS2 7 to 9 [heart rate 131.2 /min (+3)] alert abab"
             ),
             "{line}"
+        );
+        assert_eq!(
+            alert_short(&event),
+            "EMERGENCY raised: NEWS2 7 to 9: HR 131.2"
         );
         assert!(alert_json(&event).contains(r#""severity":"ALERT_SEVERITY_EMERGENCY""#));
     }

@@ -90,7 +90,7 @@ fn note(seen: &mut Seen, event: &AlertEvent, elapsed: Duration) {
         (_, AlertSeverity::Urgent) => Severity::Urgent,
         _ => Severity::Watch,
     };
-    let text = format!("{:>4} s  {}", elapsed.as_secs(), words::alert(event));
+    let text = format!("{:>4} s  {}", elapsed.as_secs(), words::alert_short(event));
     seen.lines.push(AlertLine { severity, text });
     if seen.lines.len() > KEPT {
         seen.lines.remove(0);

@@ -23,6 +23,7 @@ use crate::{
     cli::Home,
     config::Config,
     foundation::{Foundation, HISTORY},
+    trimmer::Trimmer,
 };
 
 /// The only care team there is until staff accounts come.
@@ -34,6 +35,7 @@ pub(super) struct Stages {
     detector: Detector,
     alerts: AlertStage,
     history: Historian,
+    trimmer: Trimmer,
     /// Issues grants and gives keys to those who hold one.
     pub keys: KeysService,
     partitions: Vec<Partition>,
@@ -78,7 +80,11 @@ impl Stages {
         let Signer { certificate, key } = delivery;
         let signer = pulseward_alerts::Signer { certificate, key };
         let settings = alert_settings(config, care_token);
+        let history = historian(home, foundation, history, log)?;
+        let keep = config.log.keep;
         Ok(Self {
+            trimmer: Trimmer::new(log.clone(), history.progress(), Arc::clone(clock), keep),
+            history,
             ingest: ingest.context("couldn't open ingest")?,
             detector: Detector::new(log_for(), watching, detector_metrics, Arc::clone(clock)),
             alerts: AlertStage::new(
@@ -88,7 +94,6 @@ impl Stages {
                 Arc::clone(clock),
                 signer,
             ),
-            history: historian(home, foundation, history, log)?,
             keys: KeysService::new(registry.clone(), KeysSettings::default()),
             partitions: (0..log.partitions()).map(Partition).collect(),
         })
@@ -142,6 +147,7 @@ impl Stages {
             detector,
             alerts,
             history,
+            trimmer,
             keys,
             partitions,
         } = self;
@@ -186,6 +192,7 @@ impl Stages {
             "history",
             history.run(partitions, back.clone()),
         );
+        spawn(&mut back_tasks, "the trimmer", trimmer.run(back.clone()));
         spawn(&mut back_tasks, "the staff's door", staff_door);
         Ok((front_tasks, back_tasks))
     }
