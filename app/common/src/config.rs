@@ -181,12 +181,41 @@ pub fn page(program: &str, keys: &[KeyDoc]) -> String {
                 "\n### {title}\n\n| key | takes | default | what it is for |\n| --- | --- | --- | --- |\n"
             );
         }
+        let default = if doc.default.is_empty() {
+            "empty".to_owned()
+        } else {
+            format!("`{}`", doc.default)
+        };
         page += &format!(
-            "| `{}` | {} | `{}` | {} |\n",
-            doc.key, doc.takes, doc.default, doc.text
+            "| `{}` | {} | {default} | {} |\n",
+            doc.key, doc.takes, doc.text
         );
     }
     page
+}
+
+/// Writes a file in which every key of the program called `program` has its default.
+#[must_use]
+pub fn example(program: &str, keys: &[KeyDoc]) -> String {
+    let mut file = format!(
+        "# Every key of `{program}` with its default. Keep what you change; docs/CONFIG.md says the same as a page.\n"
+    );
+    let mut section = "";
+    for doc in keys {
+        if section != doc.section {
+            section = doc.section;
+            file += &format!("\n[{section}]\n");
+        } else {
+            file += "\n";
+        }
+        let bare = matches!(doc.takes, <bool as Setting>::TAKES | <u64 as Setting>::TAKES);
+        let quote = if bare { "" } else { "\"" };
+        file += &format!(
+            "# {}\n{} = {quote}{}{quote}\n",
+            doc.text, doc.key, doc.default
+        );
+    }
+    file
 }
 
 #[cfg(test)]
@@ -230,5 +259,18 @@ mod tests {
             page.contains("| `wait` | duration | `2s` | How long. |"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn the_example_names_every_key_and_is_read_as_the_defaults() {
+        let example = example("sample", &Sample::docs());
+        assert!(
+            example.contains("[sample]\n# How long.\nwait = \"2s\"\n\n# How many.\ncount = 3\n"),
+            "{example}"
+        );
+        let mut source = Source::parse(&example).unwrap();
+        let sample = Sample::take(&mut source);
+        source.finish().unwrap();
+        assert_eq!((sample.wait, sample.count), (Duration::from_secs(2), 3));
     }
 }

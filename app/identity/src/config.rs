@@ -39,7 +39,7 @@ pulseward_app::section! {
     /// The gRPC port.
     pub(crate) struct Grpc in "grpc" {
         /// Where it listens; port 0 takes a free one.
-        address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7443)),
+        address: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7453)),
         /// The names its TLS certificate is for, separated by commas.
         names: String = "localhost,127.0.0.1".to_owned(),
         /// How many connections may be open at once.
