@@ -8,6 +8,7 @@
 //! head     (kind 4) = log id (16) | topic u8 | table u64
 //! rows     (kind 5) = number u64 | records
 //! foot     (kind 6) = rows u64
+//! start    (kind 7) = log id (16) | oldest segment u64 | count u8 | { topic u8 | table u64 }…
 //! records  = count u32 | { topic u8 | partition u32 | offset u64 | has key u8 | [key (16)] | length u32 | bytes }…
 //! ```
 //! All little-endian. The CRC-32C is over `version … length` and the payload, as they were read.
@@ -41,16 +42,18 @@ pub(super) enum FrameKind {
     Head,
     Rows,
     Foot,
+    Start,
 }
 
 impl FrameKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Identity,
         Self::Opening,
         Self::Group,
         Self::Head,
         Self::Rows,
         Self::Foot,
+        Self::Start,
     ];
 
     const fn number(self) -> u8 {
@@ -61,6 +64,7 @@ impl FrameKind {
             Self::Head => 4,
             Self::Rows => 5,
             Self::Foot => 6,
+            Self::Start => 7,
         }
     }
 
@@ -273,6 +277,46 @@ impl Head {
     }
 }
 
+/// Where a trimmed log starts: what came before is in these tables, or gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) log_id: [u8; 16],
+    pub(super) oldest: u64,
+    pub(super) tables: Vec<(Topic, u64)>,
+}
+
+impl Start {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(96);
+        writer
+            .put(&self.log_id)
+            .u64(self.oldest)
+            .u8(u8::try_from(self.tables.len()).unwrap_or(u8::MAX));
+        for (topic, table) in &self.tables {
+            writer.u8(topic.number()).u64(*table);
+        }
+        encode(FrameKind::Start, writer.as_slice())
+    }
+
+    pub(super) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(payload);
+        let log_id = reader.array()?;
+        let oldest = reader.u64()?;
+        let tables = (0..reader.u8()?)
+            .map(|_| {
+                let topic = Topic::from_number(reader.u8()?).ok_or(Malformed)?;
+                Ok((topic, reader.u64()?))
+            })
+            .collect::<Result<_, Malformed>>()?;
+        reader.end()?;
+        Ok(Self {
+            log_id,
+            oldest,
+            tables,
+        })
+    }
+}
+
 /// Returns the frame that ends a table of `rows` rows.
 pub(super) fn encode_foot(rows: u64) -> Vec<u8> {
     encode(FrameKind::Foot, &rows.to_le_bytes())
@@ -429,6 +473,14 @@ mod tests {
         let frame = head.encode();
         assert_eq!(Head::decode(decode(&frame).unwrap().1), Ok(head));
         assert_eq!(decode_foot(decode(&encode_foot(8)).unwrap().1), Ok(8));
+
+        let start = Start {
+            log_id: [1; 16],
+            oldest: 2,
+            tables: vec![(Topic::State, 3), (Topic::Audit, 4)],
+        };
+        let frame = start.encode();
+        assert_eq!(Start::decode(decode(&frame).unwrap().1), Ok(start));
     }
 
     #[test]
@@ -459,6 +511,7 @@ mod tests {
             let _opening = Opening::decode(&bytes);
             let _head = Head::decode(&bytes);
             let _foot = decode_foot(&bytes);
+            let _start = Start::decode(&bytes);
             let _records = decode_records(&Bytes::from(bytes));
         }
     }

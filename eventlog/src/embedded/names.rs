@@ -4,6 +4,8 @@ use crate::Topic;
 
 /// The file that says which log this is.
 pub(super) const IDENTITY: &str = "identity.pwj";
+/// The file that says where a trimmed log starts.
+pub(super) const START: &str = "start.pwj";
 const SEGMENT: &str = "segment-";
 const TABLE: &str = "table-";
 const END: &str = ".pwj";
@@ -13,6 +15,7 @@ const TEMPORARY: &str = ".tmp";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Identity,
+    Start,
     Segment(u64),
     Table(Topic, u64),
     /// Not finished when the process ended: worth nothing.
@@ -40,6 +43,9 @@ pub(super) fn parse(name: &str) -> Option<Name> {
     if name == IDENTITY {
         return Some(Name::Identity);
     }
+    if name == START {
+        return Some(Name::Start);
+    }
     let stem = name.strip_suffix(END)?;
     if let Some(number) = stem.strip_prefix(SEGMENT) {
         return number_of(number).map(Name::Segment);
@@ -66,6 +72,7 @@ mod tests {
         let name = table(Topic::Devices, 3);
         assert_eq!(parse(&name), Some(Name::Table(Topic::Devices, 3)));
         assert_eq!(parse(IDENTITY), Some(Name::Identity));
+        assert_eq!(parse(START), Some(Name::Start));
         assert_eq!(parse(&temporary(&name)), Some(Name::Temporary));
         for other in [
             "",

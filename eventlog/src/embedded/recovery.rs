@@ -14,7 +14,7 @@ use pulseward_crypto::random;
 
 use super::{
     Settings,
-    frame::{self, FrameKind, Head, Identity, Opening},
+    frame::{self, FrameKind, Head, Identity, Opening, Start},
     fs::{LogFile, LogFs},
     names::{self, Name},
     scan::{Frames, Next},
@@ -58,8 +58,9 @@ pub(super) fn recover(fs: &dyn LogFs, settings: &Settings) -> Result<Recovered, 
         state: State::new(identity.partitions, settings.cache_bytes),
         number: None,
     };
-    let segments = recovery.segments()?;
-    recovery.load_tables(&names)?;
+    let start = recovery.start(&names)?;
+    let segments = recovery.segments(&names, start.oldest)?;
+    recovery.load_tables(&names, &start)?;
     let tail = recovery.load_segments(segments, settings)?;
     Ok(Recovered {
         identity,
@@ -77,25 +78,50 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Returns the numbers of all segments, in order and without a hole.
-    fn segments(&self) -> Result<Vec<u64>, LogError> {
+    /// Returns where the log starts.
+    fn start(&self, names: &[Name]) -> Result<Start, LogError> {
+        if !names.contains(&Name::Start) {
+            return Ok(Start {
+                log_id: self.identity.log_id,
+                oldest: 1,
+                tables: Vec::new(),
+            });
+        }
+        let bytes = read_small(self.fs, names::START)?;
+        let start = match frame::decode(&bytes) {
+            Some((FrameKind::Start, payload, _)) => Start::decode(payload).ok(),
+            _ => None,
+        };
+        start
+            .filter(|start| start.log_id == self.identity.log_id)
+            .ok_or_else(|| damaged(names::START, 0, "it does not say where the log starts"))
+    }
+
+    /// Returns the numbers of all segments from `oldest` on, in order and without a hole, and
+    /// removes those before it.
+    fn segments(&self, names: &[Name], oldest: u64) -> Result<Vec<u64>, LogError> {
         let mut segments = Vec::new();
-        for text in self.fs.list()? {
-            if let Some(Name::Segment(segment)) = names::parse(&text) {
-                segments.push(segment);
+        // A new log's first segment was made after the names were read.
+        if names.is_empty() {
+            segments.push(1);
+        }
+        for name in names {
+            match name {
+                Name::Segment(segment) if *segment < oldest => {
+                    self.fs.remove(&names::segment(*segment))?;
+                }
+                Name::Segment(segment) => segments.push(*segment),
+                _ => {}
             }
         }
         segments.sort_unstable();
-        let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
-            return Err(damaged(names::IDENTITY, 0, "there is no segment"));
-        };
-        for (expected, segment) in (*first..=*last).zip(&segments) {
-            if expected != *segment {
-                return Err(damaged(
-                    &names::segment(expected),
-                    0,
-                    "the segment is missing",
-                ));
+        segments.dedup();
+        let last = segments.last().copied().unwrap_or(oldest);
+        let mut found = segments.iter().copied();
+        for expected in oldest..=last {
+            if found.next() != Some(expected) {
+                let name = names::segment(expected);
+                return Err(damaged(&name, 0, "the segment is missing"));
             }
         }
         Ok(segments)
@@ -250,24 +276,21 @@ impl Recovery<'_> {
         Ok(end)
     }
 
-    /// Takes up the newest table of each topic and removes those that it replaced.
-    fn load_tables(&mut self, names: &[Name]) -> Result<(), LogError> {
-        let mut newest = BTreeMap::<Topic, u64>::new();
-        for name in names {
-            if let Name::Table(topic, table) = name {
-                let known = newest.entry(*topic).or_insert(*table);
-                *known = (*known).max(*table);
-            }
-        }
+    /// Takes up the tables that count and removes others.
+    fn load_tables(&mut self, names: &[Name], start: &Start) -> Result<(), LogError> {
         for name in names {
             if let Name::Table(topic, table) = name
-                && newest.get(topic) != Some(table)
+                && !start.tables.contains(&(*topic, *table))
             {
                 self.fs.remove(&names::table(*topic, *table))?;
             }
         }
-        for (topic, number) in newest {
-            self.load_table(topic, number)?;
+        for (topic, number) in &start.tables {
+            if !names.contains(&Name::Table(*topic, *number)) {
+                let name = names::table(*topic, *number);
+                return Err(damaged(&name, 0, "the table is missing"));
+            }
+            self.load_table(*topic, *number)?;
         }
         Ok(())
     }
@@ -341,10 +364,7 @@ fn read_identity(fs: &dyn LogFs, names: &[Name]) -> Result<Option<Identity>, Log
     if !names.contains(&Name::Identity) {
         return Ok(None);
     }
-    let file = fs.open(names::IDENTITY)?;
-    let mut bytes = vec![0; 256];
-    let count = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(count);
+    let bytes = read_small(fs, names::IDENTITY)?;
     let identity = match frame::decode(&bytes) {
         Some((FrameKind::Identity, payload, _)) => Identity::decode(payload).ok(),
         _ => None,
@@ -352,6 +372,15 @@ fn read_identity(fs: &dyn LogFs, names: &[Name]) -> Result<Option<Identity>, Log
     identity
         .map(Some)
         .ok_or_else(|| damaged(names::IDENTITY, 0, "it does not say which log this is"))
+}
+
+/// Returns the first bytes of a file: all of a small one.
+fn read_small(fs: &dyn LogFs, name: &str) -> io::Result<Vec<u8>> {
+    let file = fs.open(name)?;
+    let mut bytes = vec![0; 1024];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 /// Makes a new log: its first segment, then the file that says which log it is. Until that file

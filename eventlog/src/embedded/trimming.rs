@@ -1,6 +1,7 @@
 //! Trimming: whole segments go when nobody needs them any more. What is compacted or kept moves,
-//! with its offsets, to a table per topic first; a table is written whole under another name,
-//! synced and renamed, so there is always one that is complete.
+//! with its offsets, to a table per topic first. Then one small file says, from one moment to the
+//! next, with which segment the log starts and which tables count; what it does not name is removed
+//! now or at the next open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +10,7 @@ use std::{
 
 use super::{
     Shared,
-    frame::{self, FrameKind, Head, Record},
+    frame::{self, FrameKind, Head, Record, Start},
     names,
     scan::Frames,
     state::{FramePlace, State, StreamId, Table},
@@ -58,20 +59,44 @@ impl Shared {
                 tables.push((*topic, table));
             }
         }
-        self.fs.sync_names()?;
-        let replaced = self.switch(&going, tables);
-        if let Err(error) = self.remove_files(&going, replaced) {
-            // A segment that stays while later ones go would be a hole in the journal.
-            tracing::error!(%error, "the log is poisoned: a trimmed file was not removed");
+        if let Err(error) = self.write_start(&going, &tables) {
+            // Nobody knows whether the next open starts here or there; both are whole, but only
+            // one may be written to.
+            tracing::error!(%error, "the log is poisoned: its new start was not written");
             self.poison();
             return Err(LogError::Poisoned);
+        }
+        let replaced = self.switch(&going, tables);
+        if let Err(error) = self.remove_files(&going, replaced) {
+            tracing::warn!(%error, "trimmed files are removed at the next start");
         }
         self.plan_changed.notify_waiters();
         Ok(())
     }
 
-    /// Removes files, the oldest first and each durably before the next: whatever happens between,
-    /// the segments that are left follow one another.
+    /// Moves the log's start behind what goes: from here on the tables count.
+    fn write_start(&self, going: &BTreeSet<u64>, new: &[(Topic, NewTable)]) -> std::io::Result<()> {
+        let mut tables: BTreeMap<Topic, u64> = {
+            let state = self.state();
+            let old = state.tables.iter();
+            old.map(|(topic, table)| (*topic, table.number)).collect()
+        };
+        tables.extend(new.iter().map(|(topic, new)| (*topic, new.table.number)));
+        let start = Start {
+            log_id: self.identity.log_id,
+            oldest: going.last().map_or(1, |last| last + 1),
+            tables: tables.into_iter().collect(),
+        };
+        let temporary = names::temporary(names::START);
+        let _there_was_none = self.fs.remove(&temporary);
+        let file = self.fs.create(&temporary, 0)?;
+        file.write_at(&start.encode(), 0)?;
+        file.sync()?;
+        self.fs.sync_names()?;
+        self.fs.rename(&temporary, names::START)?;
+        self.fs.sync_names()
+    }
+
     fn remove_files(
         &self,
         going: &BTreeSet<u64>,
@@ -79,12 +104,11 @@ impl Shared {
     ) -> std::io::Result<()> {
         for segment in going {
             self.fs.remove(&names::segment(*segment))?;
-            self.fs.sync_names()?;
         }
         for (topic, number) in replaced {
             self.fs.remove(&names::table(topic, number))?;
         }
-        Ok(())
+        self.fs.sync_names()
     }
 
     /// Writes what stays of a topic's table and of the segments that go. None when nothing changes.

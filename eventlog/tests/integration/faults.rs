@@ -82,6 +82,55 @@ async fn b16_at_open_the_tail_is_durable_before_it_is_read() {
 }
 
 #[tokio::test]
+async fn b16_a_crash_at_every_step_of_opening_loses_nothing() {
+    let fs = MemoryFs::new();
+    // Stopped at each step of making a new log, too.
+    for stop in 0..12 {
+        let fs = MemoryFs::new();
+        let opened = open_and_stop(&fs, stop);
+        fs.crash(Crash::PowerCut(stop));
+        let log = open(&fs, small());
+        assert_eq!(append(&log, feed(b"new")).await, [0], "stopped at {stop}");
+        drop(opened);
+    }
+    let log = open(&fs, small());
+    for index in 0..40_u8 {
+        append(&log, feed(&[index; 900])).await;
+        append(&log, vec![keyed(Topic::Devices, 0, index % 3, &[index])]).await;
+    }
+    let point = TrimPoint {
+        topic: Topic::Feed,
+        partition: Partition(0),
+        below: Offset(30),
+    };
+    log.trim(&[point]).await.unwrap();
+    let expected = read_all(&log, Topic::Feed, 0).await;
+    let newest = log.newest(Topic::Devices, Partition(0)).await.unwrap();
+    drop(log);
+    for stop in 0..12 {
+        for seed in 0..8 {
+            let fs = fs.duplicate();
+            drop(open_and_stop(&fs, stop));
+            fs.crash(Crash::PowerCut(seed));
+            let log = open(&fs, small());
+            let read = read_all(&log, Topic::Feed, 0).await;
+            assert!(read == expected, "stopped at {stop}, power cut {seed}");
+            let found = log.newest(Topic::Devices, Partition(0)).await.unwrap();
+            assert!(found == newest, "stopped at {stop}, power cut {seed}");
+        }
+    }
+}
+
+/// Opens a log on a disk that stops after so many operations.
+fn open_and_stop(fs: &MemoryFs, after: u64) -> Result<EmbeddedLog, LogError> {
+    fs.set_faults(Faults {
+        stop_at: Some(fs.operations() + after),
+        ..Faults::default()
+    });
+    testing::embedded(fs, small())
+}
+
+#[tokio::test]
 async fn b16_two_logs_do_not_share_a_directory() {
     let root = tempfile::tempdir().unwrap();
     let open = || {

@@ -28,11 +28,12 @@ enum Step {
 }
 
 type Stream = (Topic, u32);
+type Entries = BTreeMap<u64, (Option<[u8; 16]>, Bytes)>;
 
 /// What must be there.
 #[derive(Default)]
 struct Model {
-    entries: BTreeMap<Stream, BTreeMap<u64, (Option<[u8; 16]>, Bytes)>>,
+    entries: BTreeMap<Stream, Entries>,
     ends: BTreeMap<Stream, u64>,
     trimmed: BTreeMap<Stream, u64>,
     /// The append that was neither acknowledged nor refused when the disk stopped.
@@ -91,6 +92,26 @@ impl Model {
         }
     }
 
+    /// Returns points so far behind the ends of one partition's streams, and at the others' ends.
+    fn trim_points(&mut self, partition: u32, back: u64) -> Vec<TrimPoint> {
+        let mut points = Vec::new();
+        for topic in [Topic::Feed, Topic::Alerts] {
+            for part in 0..2 {
+                let end = self.ends.get(&(topic, part)).copied().unwrap_or(0);
+                let back = if part == partition { back } else { 0 };
+                let below = end.saturating_sub(back);
+                let trimmed = self.trimmed.entry((topic, part)).or_default();
+                *trimmed = below.max(*trimmed);
+                points.push(TrimPoint {
+                    topic,
+                    partition: Partition(part),
+                    below: Offset(below),
+                });
+            }
+        }
+        points
+    }
+
     /// Decides whether the append in doubt is there, by its first entry, and takes all of it.
     async fn settle(&mut self, log: &EmbeddedLog) {
         let Some(appends) = self.in_doubt.take() else {
@@ -127,7 +148,7 @@ impl Model {
             read_all(log, topic, partition).await.into_iter().collect();
         for (offset, bytes) in &read {
             assert!(
-                &expected[offset].1 == bytes,
+                expected[offset].1 == *bytes,
                 "{stream:?} {offset} is another"
             );
         }
@@ -149,7 +170,7 @@ impl Model {
     }
 }
 
-fn newest_of(entries: &BTreeMap<u64, (Option<[u8; 16]>, Bytes)>) -> BTreeSet<u64> {
+fn newest_of(entries: &Entries) -> BTreeSet<u64> {
     let mut newest = BTreeMap::new();
     for (offset, (key, _)) in entries {
         newest.insert(*key, *offset);
@@ -195,23 +216,8 @@ async fn run(steps: Vec<Step>) {
                 log = restart(&fs, log, how).await;
             }
             Step::Trim(partition, back) => {
-                let mut points = Vec::new();
-                for topic in [Topic::Feed, Topic::Alerts] {
-                    for part in 0..2 {
-                        let end = model.ends.get(&(topic, part)).copied().unwrap_or(0);
-                        let back = if part == partition { back } else { 0 };
-                        let below = end.saturating_sub(back);
-                        let trimmed = model.trimmed.entry((topic, part)).or_default();
-                        *trimmed = below.max(*trimmed);
-                        points.push(TrimPoint {
-                            topic,
-                            partition: Partition(part),
-                            below: Offset(below),
-                        });
-                    }
-                }
                 // A stopped disk may fail it; then a crash follows sooner or later.
-                let trimmed = log.trim(&points).await;
+                let trimmed = log.trim(&model.trim_points(partition, back)).await;
                 assert!(trimmed.is_ok() || crash.is_some(), "{trimmed:?}");
                 if trimmed.is_err() {
                     log = restart(&fs, log, crash.take()).await;
