@@ -7,7 +7,7 @@
 //! encapsulation, so a hello made for one service holds at no other. Whatever is wrong with who
 //! speaks is one answer, [`Reject::NotAdmitted`], and costs the service the same.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use pulseward_base::{
     Digest, Incarnation, Kid, Micros, Reject, Secret, Seq,
@@ -174,9 +174,13 @@ impl OpenedHello {
     /// time tells nothing about who is known.
     #[must_use]
     pub fn refuse(self) -> Reject {
-        let generator = VerifyingKey::from_point(&GENERATOR);
-        let _cost_only = generator
-            .and_then(|key| key.verify(Role::Hello, &NO_CONTEXT, &[&self.signed], &NEVER_HOLDS));
+        // Parsed once, as a known device's key is.
+        static NOBODY: LazyLock<Result<VerifyingKey, Reject>> =
+            LazyLock::new(|| VerifyingKey::from_point(&GENERATOR));
+        let _cost_only = NOBODY.as_ref().map(|key| {
+            let signature = &NEVER_HOLDS;
+            key.verify(Role::Hello, &NO_CONTEXT, &[&self.signed], signature)
+        });
         Reject::NotAdmitted
     }
 

@@ -16,6 +16,7 @@ use pulseward_batch::StoredBatch;
 use pulseward_crypto::{
     SigningKey,
     certificate::{self, CertificateBytes, Use},
+    offer::ServiceOffer,
     random,
     slips::{SealedHandle, TicketSlip, TicketTerms, ticket::Riders},
 };
@@ -209,6 +210,14 @@ impl House {
             shutdown,
             ran: started.await.unwrap(),
         }
+    }
+
+    /// Makes an offer as a service of this house does.
+    pub fn offer(&self) -> ServiceOffer {
+        let (service, now) = (SigningKey::generate(), self.clock.now());
+        let certificate = certified(&self.root, Use::Service, &service);
+        let until = now.plus(Duration::from_mins(1));
+        ServiceOffer::new(&self.root.kid(), &certificate, &service, now, until)
     }
 
     pub fn link(&self, port: u16) -> LinkSettings {
