@@ -16,6 +16,8 @@ mod enrolled;
 mod error;
 pub mod file;
 pub mod files;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzzing;
 pub mod heads;
 pub mod manifest;
 pub mod marks;

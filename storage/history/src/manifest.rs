@@ -270,7 +270,7 @@ fn decode_header(bytes: &[u8]) -> Result<HeaderParts<'_>, ManifestError> {
     Ok((header, reader.array()?, reader))
 }
 
-fn encode_body(body: &Body, partition: Partition) -> Vec<u8> {
+pub(crate) fn encode_body(body: &Body, partition: Partition) -> Vec<u8> {
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     let mut writer = Writer::new();
     writer.u8(match body.deed {
@@ -296,7 +296,7 @@ fn encode_body(body: &Body, partition: Partition) -> Vec<u8> {
     writer.into_vec()
 }
 
-fn decode_body(bytes: &[u8], partition: Partition) -> Result<Body, Malformed> {
+pub(crate) fn decode_body(bytes: &[u8], partition: Partition) -> Result<Body, Malformed> {
     let mut reader = Reader::new(bytes);
     let deed = match reader.u8()? {
         1 => Deed::Claim,

@@ -1,6 +1,8 @@
 //! What a history counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 /// The history's metrics, every label value at zero from the start.
 #[derive(Clone, Debug)]
@@ -18,6 +20,7 @@ pub struct Metrics {
     pub(crate) bytes: IntCounter,
     pub(crate) files: IntGauge,
     pub(crate) pending: IntGauge,
+    pub(crate) lag: Gauge,
     pub(crate) commit_seconds: Histogram,
 }
 
@@ -61,7 +64,13 @@ impl Metrics {
                 .buckets(COMMIT_SECONDS.to_vec()),
         )?;
         registry.register(Box::new(commit_seconds.clone()))?;
+        let lag = Gauge::new(
+            "pulseward_history_lag_seconds",
+            "How long the oldest entry that is not stored has waited, over all partitions",
+        )?;
+        registry.register(Box::new(lag.clone()))?;
         Ok(Self {
+            lag,
             rows: counter("rows_total", "Readings stored")?,
             scores: counter("scores_total", "Scores stored")?,
             alerts: counter("alerts_total", "Changes of alerts stored")?,

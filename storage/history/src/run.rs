@@ -58,6 +58,16 @@ pub struct Historian {
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     partitions: Arc<Mutex<BTreeMap<Partition, Committed>>>,
+    waiting: Arc<Mutex<BTreeMap<Partition, Waiting>>>,
+}
+
+/// How far a partition is behind the log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    /// How long the newest tick had waited in the log when it was read.
+    delay: Duration,
+    /// Since when, on the monotonic clock, something waits to be stored.
+    since: Option<Duration>,
 }
 
 /// What one partition has committed.
@@ -84,6 +94,25 @@ impl Progress {
     #[must_use]
     pub fn all(&self) -> BTreeMap<Partition, Committed> {
         self.lock().clone()
+    }
+
+    fn set_waiting(&self, partition: Partition, waiting: Waiting) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(partition, waiting);
+    }
+
+    /// How long the oldest entry that is not stored has waited, over all partitions.
+    fn lag(&self, now: Duration) -> Duration {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag = |waiting: &Waiting| {
+            let since = waiting
+                .since
+                .map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            waiting.delay + since
+        };
+        waiting.values().map(lag).max().unwrap_or_default()
     }
 
     fn set(&self, partition: Partition, head: &Head) {
@@ -168,6 +197,9 @@ impl Historian {
         let signing = CancellationToken::new();
         let signed = signing.clone();
         let heads = tokio::spawn(async move { sign_heads(tools, progress, signed).await });
+        let (tools, progress, signed) =
+            (self.tools.clone(), self.progress.clone(), signing.clone());
+        let lag = tokio::spawn(async move { show_lag(&tools, &progress, &signed).await });
         let mut outcome = Ok(());
         while let Some(task) = tasks.join_next().await {
             let ended = task.unwrap_or(Err(HistoryError::Panicked));
@@ -179,7 +211,8 @@ impl Historian {
         // The last heads are signed once every partition has made its last commit.
         signing.cancel();
         let heads = heads.await.unwrap_or(Err(HistoryError::Panicked));
-        outcome.and(heads)
+        let lag = lag.await.map_err(|_| HistoryError::Panicked);
+        outcome.and(heads).and(lag)
     }
 }
 
@@ -241,6 +274,9 @@ struct Follow {
     since: Option<Instant>,
     /// When positions were last committed.
     committed: Instant,
+    /// The same as `since`, for others to see, and how late ticks are read.
+    waiting: Waiting,
+    clock: Arc<dyn Clock>,
 }
 
 impl Follow {
@@ -281,6 +317,8 @@ impl Follow {
             log,
             since: None,
             committed: Instant::now(),
+            waiting: Waiting::default(),
+            clock: Arc::clone(&tools.clock),
         })
     }
 
@@ -298,6 +336,7 @@ impl Follow {
             Ok(entries) => self.take(entries).await,
             Err(LogError::KeysUnavailable) => {
                 // Nothing is skipped: the follower stands where it stood.
+                self.wait_since_now();
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(self.settings.retry_after) => {}
@@ -318,6 +357,7 @@ impl Follow {
     async fn take(&mut self, entries: Vec<Entry>) -> Result<(), HistoryError> {
         for entry in entries {
             let entry = self.readable(entry).await?;
+            self.see_tick(&entry);
             if is_erasure(&entry) {
                 // What came before is committed before; the erasure is a commit of its own.
                 self.commit().await?;
@@ -335,8 +375,23 @@ impl Follow {
             .set(i64::try_from(self.collector.pending.len()).unwrap_or(i64::MAX));
         if self.since.is_none() && !self.collector.pending.is_empty() {
             self.since = Some(Instant::now());
+            self.wait_since_now();
         }
+        self.progress.set_waiting(self.partition, self.waiting);
         Ok(())
+    }
+
+    fn wait_since_now(&mut self) {
+        let now = self.clock.monotonic();
+        self.waiting.since.get_or_insert(now);
+        self.progress.set_waiting(self.partition, self.waiting);
+    }
+
+    /// A tick tells when it was written; how late it is read is how late everything is.
+    fn see_tick(&mut self, entry: &Entry) {
+        if let Content::Body(Body::Tick(tick)) = &entry.content {
+            self.waiting.delay = tick.time.until(self.clock.now());
+        }
     }
 
     /// An entry that does not open is read once more; if that does not help, it is parked, durably,
@@ -389,6 +444,7 @@ impl Follow {
         self.committed = Instant::now();
         let moved = self.collector.positions != self.owner.head()?.positions;
         if !moved && self.collector.pending.is_empty() {
+            self.caught_up();
             return Ok(());
         }
         let log = self.log.log_id();
@@ -396,7 +452,13 @@ impl Follow {
         while self.owner.compact(log, &mut self.collector).await? {}
         self.progress.set(self.partition, self.owner.head()?);
         self.metrics.pending.set(0);
+        self.caught_up();
         Ok(())
+    }
+
+    fn caught_up(&mut self) {
+        self.waiting.since = None;
+        self.progress.set_waiting(self.partition, self.waiting);
     }
 
     async fn erase(&mut self) -> Result<(), HistoryError> {
@@ -473,6 +535,22 @@ async fn sign_heads(
         }
     }
 }
+
+/// Shows once a second how far behind the slowest partition is, also while it is busy or stuck.
+async fn show_lag(tools: &OwnerTools, progress: &Progress, stop: &CancellationToken) {
+    loop {
+        tools
+            .metrics
+            .lag
+            .set(progress.lag(tools.clock.monotonic()).as_secs_f64());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LAG_SHOWN_EVERY) => {}
+        }
+    }
+}
+
+const LAG_SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// Where signed heads lie.
 pub(crate) const HEADS: &str = "heads";

@@ -10,6 +10,8 @@
 pub mod attestation;
 pub mod audit;
 mod disk;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzzing;
 mod lock;
 pub mod metrics;
 mod page;

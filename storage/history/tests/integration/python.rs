@@ -169,25 +169,12 @@ async fn serve(service: &KeysService, home: &Path) -> (String, CancellationToken
     (target, stop)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
-    let Some(python) = python() else { return };
-    let desk = Desk::new(python).await;
-    let device = desk.world.enrol(1).await;
-    for seq in 0..5 {
-        desk.world
-            .log
-            .append_batch(device.batch(seq, &columns(seq)))
-            .await
-            .unwrap();
-    }
-    desk.world.store_all(desk.world.settings()).await.unwrap();
-    assert!(desk.world.verify().await.holds());
+const RESEARCH: Classes = Classes::TIMES.and(Classes::VALUES);
 
-    // Times and values: every reading, to the bit.
-    let research = Classes::TIMES.and(Classes::VALUES);
+/// Times and values: every reading, to the bit.
+async fn check_every_reading(desk: &Desk) {
     let lines = desk
-        .read(research, &["--columns", "kind,unit,raw,value"])
+        .read(RESEARCH, &["--columns", "kind,unit,raw,value"])
         .await
         .unwrap();
     let rows: Vec<serde_json::Value> = lines
@@ -204,9 +191,27 @@ async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
         assert_eq!(row["value"], f64::from(i32::MIN) / 100.0);
     }
     assert_eq!(
-        desk.read(research, &["--count"]).await.unwrap().trim(),
+        desk.read(RESEARCH, &["--count"]).await.unwrap().trim(),
         "35"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
+    let Some(python) = python() else { return };
+    let desk = Desk::new(python).await;
+    let device = desk.world.enrol(1).await;
+    for seq in 0..5 {
+        desk.world
+            .log
+            .append_batch(device.batch(seq, &columns(seq)))
+            .await
+            .unwrap();
+    }
+    desk.world.store_all(desk.world.settings()).await.unwrap();
+    assert!(desk.world.verify().await.holds());
+
+    check_every_reading(&desk).await;
 
     // Times alone: when and what, but not how much.
     let times = desk
@@ -221,7 +226,7 @@ async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
     assert!(refused.contains("out_of_scope"), "{refused}");
     let proofs = ["--kind", "proofs", "--columns", "batch,seq,signature"];
     assert!(
-        desk.read(research, &proofs)
+        desk.read(RESEARCH, &proofs)
             .await
             .unwrap_err()
             .contains("out_of_scope")
@@ -244,7 +249,7 @@ async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
     .unwrap();
     assert!(desk.read_again(&["--count"]).await.is_err());
     std::fs::write(home.join("reader.key"), desk.reader.secret().expose()).unwrap();
-    assert!(desk.read(research, &["--count"]).await.is_ok());
+    assert!(desk.read(RESEARCH, &["--count"]).await.is_ok());
     desk.world.clock.advance(Duration::from_secs(3601));
     let late = desk.read_again(&["--count"]).await.unwrap_err();
     assert!(late.contains("PERMISSION_DENIED"), "{late}");
@@ -255,7 +260,7 @@ async fn pyarrow_reads_what_its_grant_covers_and_nothing_else() {
             desk.registry.destroy(file.name.id).await.unwrap();
         }
     }
-    let erased = desk.read(research, &["--count"]).await.unwrap_err();
+    let erased = desk.read(RESEARCH, &["--count"]).await.unwrap_err();
     assert!(erased.contains("erased"), "{erased}");
     desk.stop.cancel();
 }
