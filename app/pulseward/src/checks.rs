@@ -128,7 +128,7 @@ impl Checks {
             "feed_silent",
             (silent > 0.0).then(|| format!("{silent} partition(s)")),
         );
-        let lag = now.get("pulseward_detector_oldest_unprocessed_age_seconds");
+        let lag = now.get("pulseward_detector_lag_seconds");
         set(
             "detector_lag",
             (lag > DETECTOR_LAG).then(|| format!("{lag:.0} s behind")),

@@ -42,6 +42,8 @@ section! {
     pub struct LogSection in "log" {
         /// Kafka's bootstrap servers; empty for the embedded log.
         kafka: String = String::new(),
+        /// Which life of the log this is. Another number is another, empty log.
+        generation: u32 = 1,
         /// How many partitions a new log has.
         partitions: u32 = 4,
         /// How large the embedded log may grow before ingest refuses.
@@ -50,8 +52,8 @@ section! {
         segment: ByteSize = ByteSize::mib(64),
         /// How long entries are kept at least, after every stage has made them durable.
         keep: Duration = Duration::from_hours(48),
-        /// Copies of each topic on Kafka.
-        replicas: u32 = 3,
+        /// Copies of each topic on Kafka, on brokers that do not lose power together; 1 writes each entry through to the disk instead.
+        replicas: u16 = 3,
     }
 }
 
@@ -188,6 +190,10 @@ impl Config {
                 && self.detector.votes_needed <= self.detector.votes_of
                 && self.detector.votes_of <= 8,
             "detector.votes_needed: is not from 1 to votes_of, which is at most 8",
+        );
+        source.require(
+            self.log.replicas == 1 || (3..=9).contains(&self.log.replicas),
+            "log.replicas: is neither 1 nor from 3 to 9",
         );
         source.require(
             self.log.keep >= Duration::from_mins(10),

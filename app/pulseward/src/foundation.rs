@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use pulseward_app::{SystemClock, passphrase::PassphraseArgs};
-use pulseward_base::{Clock, Kid, Micros};
+use pulseward_base::{Clock, Generation, Kid, Micros};
 use pulseward_custody::{Custodian, KeySource, Passphrase};
 use pulseward_eventlog::{
     Backend, Log, LogSettings,
@@ -112,7 +112,7 @@ impl Foundation {
             );
             Arc::new(log.context("couldn't open the embedded log")?)
         } else {
-            anyhow::bail!("this build has no Kafka")
+            kafka(settings, Arc::clone(&metrics)).await?
         };
         let keys: Arc<dyn KeySource> = Arc::new(self.registry.clone());
         let log = Log::open(backend, keys, LogSettings::default(), metrics).await?;
@@ -123,12 +123,42 @@ impl Foundation {
 
 fn embedded_settings(section: &LogSection) -> embedded::Settings {
     embedded::Settings {
+        generation: Generation(section.generation),
         partitions: section.partitions,
         segment_bytes: section.segment.0,
         max_bytes: section.max_size.0,
         reserve_bytes: (section.segment.0 / 8).min(8 << 20),
         ..embedded::Settings::default()
     }
+}
+
+#[cfg(feature = "kafka")]
+async fn kafka(
+    section: &LogSection,
+    metrics: Arc<pulseward_eventlog::Metrics>,
+) -> anyhow::Result<Arc<dyn Backend>> {
+    use pulseward_eventlog::kafka::{Durability, KafkaLog, KafkaSettings};
+
+    let mut settings = KafkaSettings::new(&section.kafka);
+    settings.generation = Generation(section.generation);
+    settings.partitions = section.partitions;
+    settings.durability = match section.replicas {
+        1 => Durability::FlushEach,
+        copies => Durability::Replicas {
+            copies,
+            in_sync: copies / 2 + 1,
+        },
+    };
+    let log = KafkaLog::connect(settings, metrics).await;
+    Ok(Arc::new(log.context("couldn't open the log on Kafka")?))
+}
+
+#[cfg(not(feature = "kafka"))]
+async fn kafka(
+    _: &LogSection,
+    _: Arc<pulseward_eventlog::Metrics>,
+) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("this build has no Kafka: build it with the feature `kafka`")
 }
 
 /// Makes a directory that only its owner may enter.

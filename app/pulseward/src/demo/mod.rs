@@ -3,7 +3,7 @@
 
 mod children;
 mod probe;
-mod reconcile;
+pub mod reconcile;
 pub mod report;
 mod table;
 mod ward;
@@ -73,7 +73,7 @@ pub struct DemoArgs {
     pub kafka: Option<String>,
     /// Copies of each topic on Kafka.
     #[arg(long, default_value_t = 1, value_name = "N", requires = "kafka")]
-    pub kafka_replicas: u32,
+    pub kafka_replicas: u16,
     /// What all simulated chance comes from.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -229,6 +229,7 @@ impl Run<'_> {
                 // A killed process forgets what it counted.
                 self.keep_rejects().await;
                 self.ward.kill_and_restart().await?;
+                tracing::info!(kill = killed, "killed and restarted");
                 self.note = format!("pipeline killed and restarted {killed} time(s)");
             }
             self.take_way_back().await;

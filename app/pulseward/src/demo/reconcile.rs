@@ -21,7 +21,7 @@ use crate::{
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Reconciled {
+pub struct Reconciled {
     /// Acknowledged batches that log, scores or history miss.
     pub lost: u64,
     /// Batches that took effect more than once, in scores or history.
@@ -51,7 +51,7 @@ struct Seen {
 }
 
 /// Reads both programs' stores and compares them with `ledgers`.
-pub(super) async fn reconcile(
+pub async fn reconcile(
     home: &Home,
     passphrase: &Zeroizing<String>,
     ledgers: &[Ledger],

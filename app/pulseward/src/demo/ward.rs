@@ -46,14 +46,25 @@ impl Ward {
         let mut vault = Program::beside(VAULT, directory("vault")?)?;
         // Both configurations stand before the first start, which checks them.
         let ports = free_ports::<5>()?;
-        write_config(&pipeline, config::FILE, &pipeline_config(args, ports, None))?;
+        // A run's keys are new, so its log must be, also on a cluster that has seen a run before.
+        let [a, b, c, _] = random::bytes::<4>();
+        let generation = if args.kafka.is_none() {
+            1
+        } else {
+            u32::from_le_bytes([a, b, c, 0]) + 1
+        };
+        write_config(
+            &pipeline,
+            config::FILE,
+            &pipeline_config(args, ports, generation, None),
+        )?;
         write_config(&vault, "identity.toml", &vault_config(ports))?;
         let (root, vault_root) = tokio::try_join!(pipeline.run(&["init"]), vault.run(&["init"]))?;
         let (root, vault_root) = (root.trim(), vault_root.trim());
         write_config(
             &pipeline,
             config::FILE,
-            &pipeline_config(args, ports, Some(vault_root)),
+            &pipeline_config(args, ports, generation, Some(vault_root)),
         )?;
         pipeline.start(&["up"], ports[2]).await?;
         vault
@@ -160,7 +171,12 @@ fn write_config(program: &Program, name: &str, text: &str) -> anyhow::Result<()>
     std::fs::write(&path, text).with_context(|| format!("couldn't write {}", path.display()))
 }
 
-fn pipeline_config(args: &DemoArgs, ports: [u16; 5], vault_root: Option<&str>) -> String {
+fn pipeline_config(
+    args: &DemoArgs,
+    ports: [u16; 5],
+    generation: u32,
+    vault_root: Option<&str>,
+) -> String {
     let [devices, staff, admin, ..] = ports;
     let kafka = args.kafka.as_deref().unwrap_or_default();
     let replicas = args.kafka_replicas;
@@ -176,6 +192,7 @@ admin = "127.0.0.1:{admin}"
 [log]
 kafka = "{kafka}"
 replicas = {replicas}
+generation = {generation}
 max_size = "512MiB"
 segment = "16MiB"
 
