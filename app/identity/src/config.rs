@@ -135,6 +135,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use pulseward_app::config;
+
     use super::*;
 
     #[test]
@@ -161,5 +163,51 @@ mod tests {
         let docs = Config::docs();
         assert_eq!(docs.len(), 16);
         assert!(docs.iter().all(|doc| doc.text.ends_with('.')));
+    }
+
+    fn at_root(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(file)
+    }
+
+    /// Compares a file with what it must be, or writes it when PULSEWARD_BLESS is set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only this test reads the variable"
+    )]
+    fn keep(file: &str, content: &str) {
+        let path = at_root(file);
+        if std::env::var_os("PULSEWARD_BLESS").is_some() {
+            std::fs::write(&path, content).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            kept == content,
+            "{file} is stale: PULSEWARD_BLESS=1 writes it"
+        );
+    }
+
+    #[test]
+    fn the_page_and_the_example_of_the_configuration_are_those_of_the_code() {
+        let (begin, end) = (
+            "<!-- pulseward-identity: begin -->\n",
+            "<!-- pulseward-identity: end -->",
+        );
+        let page = std::fs::read_to_string(at_root("docs/CONFIG.md")).unwrap();
+        let (head, rest) = page.split_once(begin).unwrap();
+        let (_, tail) = rest.split_once(end).unwrap();
+        let part = config::page("pulseward-identity", &Config::docs());
+        let page = format!("{head}{begin}\n{part}\n{end}{tail}");
+        keep("docs/CONFIG.md", &page);
+        keep(
+            "deploy/config/identity.advanced.toml",
+            &config::example("pulseward-identity", &Config::docs()),
+        );
+        for form in ["basic", "advanced"] {
+            let path = at_root(&format!("deploy/config/identity.{form}.toml"));
+            let read = Config::read(Some(&path), Path::new("nowhere"));
+            assert!(read.is_ok(), "{form}: {read:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod dependencies;
+mod documents;
 mod house;
 mod kills;
 mod life;
