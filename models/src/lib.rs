@@ -22,4 +22,5 @@ pub mod judge;
 pub mod dataset;
 pub mod measure;
 
+pub mod evaluate;
 pub mod train;
