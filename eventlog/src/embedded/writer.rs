@@ -72,7 +72,6 @@ impl Writer {
             held = self.gather(&mut group);
             if let Err(error) = self.commit(group) {
                 tracing::error!(%error, "the log is poisoned: a write or sync failed");
-                self.shared.poison();
                 self.refuse_rest(held);
                 return;
             }
@@ -103,10 +102,12 @@ impl Writer {
         held
     }
 
+    /// Makes a group durable. When that fails the log is poisoned before anybody is answered.
     fn commit(&mut self, group: Vec<Job>) -> io::Result<()> {
         let segment = group.first().map_or(self.tail.segment, |job| job.segment);
         if segment != self.tail.segment {
-            self.turn_to(segment)?;
+            self.turn_to(segment)
+                .inspect_err(|_| self.shared.poison())?;
         }
         let started = self.shared.clock.monotonic();
         let (records, replies) = self.number(group);
@@ -116,6 +117,7 @@ impl Writer {
             .write_at(&bytes, self.tail.at)
             .and_then(|()| self.file.sync());
         if let Err(error) = written {
+            self.shared.poison();
             // Their room in the queue is given back with them.
             for (reply, ..) in replies {
                 let _caller_left = reply.send(Err(LogError::Poisoned));
@@ -233,6 +235,15 @@ impl Writer {
         let metrics = &self.shared.metrics;
         metrics.commits.observe(took.as_secs_f64());
         metrics.commit_entries.observe(entries as f64);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Who waits for entries would otherwise wait for ever.
+            self.shared.poison();
+        }
     }
 }
 
