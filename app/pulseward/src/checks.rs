@@ -11,7 +11,7 @@ use pulseward_app::{admin::Ready, status::Board};
 use pulseward_base::{Clock, Micros};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::Home, foundation::Foundation};
+use crate::{foundation::Foundation, home::Home};
 
 /// Every name a problem may have.
 pub const NAMES: &[&str] = &[

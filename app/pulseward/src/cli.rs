@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 use pulseward_app::{logging, passphrase::PassphraseArgs};
 
-use crate::{client, config::Config, demo, up, verify};
+use crate::{client, config::Config, demo, home::Home, up, verify};
 
 /// Vital signs from wearables and phones to alerts that clinicians can trust. Not a medical device.
 #[derive(Debug, Parser)]
@@ -29,15 +29,6 @@ struct Cli {
     log_format: logging::Format,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Where the program lives and how it is set.
-#[derive(Clone, Debug)]
-pub struct Home {
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Its configuration.
-    pub config: Config,
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,18 +22,11 @@ use tonic::{
 };
 
 use crate::{
-    cli::Home,
     config::Config,
+    home::Home,
     requests::{Request, StatusAnswer},
     words,
 };
-
-/// The admin socket's name in the data directory.
-pub const SOCKET: &str = "admin.sock";
-/// The TLS authority's certificate, public, in the data directory.
-pub const TLS_AUTHORITY: &str = "tls-ca.pem";
-/// The root's name, public, in the data directory.
-pub const ROOT: &str = "root.txt";
 
 /// How long a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,7 +97,7 @@ pub enum KeysCommand {
 
 /// Prints the root.
 pub fn root(home: &Home) -> anyhow::Result<ExitCode> {
-    let path = home.directory.join(ROOT);
+    let path = home.root();
     let root = std::fs::read_to_string(&path).with_context(|| {
         format!(
             "{} is not there: run `pulseward init` first",
@@ -117,7 +110,7 @@ pub fn root(home: &Home) -> anyhow::Result<ExitCode> {
 
 /// Prints one screen of what is wrong.
 pub async fn status(home: &Home) -> anyhow::Result<ExitCode> {
-    let status: StatusAnswer = admin::ask(&socket(home), &Request::Status).await?;
+    let status: StatusAnswer = admin::ask(&home.socket(), &Request::Status).await?;
     let up = Duration::from_micros(u64::try_from(status.now - status.started).unwrap_or(0));
     let word = if status.ready { "ready" } else { "not ready" };
     say(&format!("pulseward {word}, up {}", words::duration(up)))?;
@@ -198,13 +191,9 @@ pub async fn keys(home: &Home, command: KeysCommand) -> anyhow::Result<ExitCode>
         purpose: word(&|| purpose.to_possible_value()),
         seconds: u64::from(hours) * 3600,
     };
-    let grant: String = admin::ask(&socket(home), &request).await?;
+    let grant: String = admin::ask(&home.socket(), &request).await?;
     write_private(&out, grant.as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn socket(home: &Home) -> PathBuf {
-    home.directory.join(SOCKET)
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
@@ -238,7 +227,7 @@ pub struct Staff {
 impl Staff {
     /// Connects to the running program of `home`, with the token its socket gives to its owner.
     pub async fn connect(home: &Home) -> anyhow::Result<Self> {
-        let token: String = admin::ask(&socket(home), &Request::CareToken).await?;
+        let token: String = admin::ask(&home.socket(), &Request::CareToken).await?;
         let token = format!("Bearer {token}")
             .parse()
             .context("a damaged token")?;
@@ -284,7 +273,7 @@ impl Staff {
 }
 
 async fn channel(home: &Home) -> anyhow::Result<Channel> {
-    let path = home.directory.join(TLS_AUTHORITY);
+    let path = home.tls_authority();
     let authority =
         std::fs::read(&path).with_context(|| format!("couldn't read {}", path.display()))?;
     let tls = ClientTlsConfig::new()

@@ -16,8 +16,8 @@ use pulseward_keys::{Registry, RegistryIdentity, RegistrySettings, RegistryTools
 use crate::{
     audit::AuditTrail,
     authority::{Authority, Signers},
-    cli::Home,
     config::LogSection,
+    home::Home,
 };
 
 /// The custodian's file in the program's directory.
@@ -26,8 +26,6 @@ const CUSTODIAN: &str = "custodian";
 const REGISTRY: &str = "registry";
 /// The embedded log's directory.
 const LOG: &str = "log";
-/// The history's directory.
-pub const HISTORY: &str = "history";
 
 /// The keys and what they open.
 pub struct Foundation {

@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod foundation;
+pub mod home;
 pub mod requests;
 mod trimmer;
 pub mod up;

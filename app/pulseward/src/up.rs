@@ -4,7 +4,7 @@
 mod doors;
 mod stages;
 
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use pulseward_app::{admin::Ready, passphrase::PassphraseArgs, shutdown, status::Board, tls};
@@ -13,9 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     checks::Checks,
-    cli::Home,
-    client::{ROOT, TLS_AUTHORITY},
     foundation::Foundation,
+    home::Home,
     requests::Operator,
     up::{doors::Admin, stages::Stages},
 };
@@ -45,18 +44,17 @@ fn publish(home: &Home, foundation: &Foundation) -> anyhow::Result<tls::Serving>
         home.config.listen.name.clone(),
     ];
     let serving = tls::issue("pulseward", &key, &names, foundation.clock.now())?;
-    write_public(home, TLS_AUTHORITY, serving.authority_pem.as_bytes())?;
-    write_public(home, ROOT, hex(&foundation.root.0).as_bytes())?;
+    write_public(&home.tls_authority(), serving.authority_pem.as_bytes())?;
+    write_public(&home.root(), hex(&foundation.root.0).as_bytes())?;
     Ok(serving)
 }
 
 /// Replaces a public file in one step, so that nobody reads half of it.
-fn write_public(home: &Home, name: &str, content: &[u8]) -> anyhow::Result<()> {
-    let path = home.directory.join(name);
-    let fresh = home.directory.join(format!("{name}.new"));
+fn write_public(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("new");
     std::fs::write(&fresh, content)
         .with_context(|| format!("couldn't write {}", fresh.display()))?;
-    std::fs::rename(&fresh, &path).with_context(|| format!("couldn't write {}", path.display()))
+    std::fs::rename(&fresh, path).with_context(|| format!("couldn't write {}", path.display()))
 }
 
 /// Runs the pipeline until a signal, or until a stage ends.

@@ -5,10 +5,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use pulseward_app::passphrase::PassphraseArgs;
 
-use crate::{
-    cli::Home,
-    foundation::{Foundation, HISTORY},
-};
+use crate::{foundation::Foundation, home::Home};
 
 /// Verifies the history and prints what it found; exits 1 when anything does not hold.
 pub async fn verify(home: &Home, passphrase: &PassphraseArgs) -> anyhow::Result<ExitCode> {
@@ -16,7 +13,7 @@ pub async fn verify(home: &Home, passphrase: &PassphraseArgs) -> anyhow::Result<
     // Verifying opens file keys, which is written down, so the audit chain must be open.
     let _log = foundation.log(home).await?;
     let keys = Arc::new(foundation.registry.clone());
-    let directory = home.directory.join(HISTORY);
+    let directory = home.history();
     let report = pulseward_history::verify(&directory, keys, foundation.root).await?;
     let mut out = std::io::stdout();
     writeln!(

@@ -14,10 +14,7 @@ use pulseward_eventlog::{Body, Content, Entry, Log, ReadLimits, Topic};
 use pulseward_history::{Store, store::BatchName};
 use zeroize::Zeroizing;
 
-use crate::{
-    cli::Home,
-    foundation::{Foundation, HISTORY},
-};
+use crate::{foundation::Foundation, home::Home};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -67,7 +64,7 @@ pub async fn reconcile(
     for partition in (0..log.partitions()).map(Partition) {
         read_partition(&log, partition, &mut seen, &mut alerts).await?;
     }
-    let directory = home.directory.join(HISTORY);
+    let directory = home.history();
     let keys = Arc::new(foundation.registry.clone());
     let store = Store::open(&directory, Arc::clone(&keys) as _, foundation.root).await?;
     for (

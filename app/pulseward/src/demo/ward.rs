@@ -13,9 +13,9 @@ use pulseward_device::LinkSettings;
 
 use super::{DemoArgs, children::Program};
 use crate::{
-    cli::Home,
-    client::{self, TLS_AUTHORITY},
+    client,
     config::{self, Config},
+    home::Home,
 };
 
 /// The vault's program, found beside this one.
@@ -120,7 +120,7 @@ impl Ward {
 
     /// Returns where devices find the service.
     pub(super) fn link(&self) -> anyhow::Result<LinkSettings> {
-        let authority = std::fs::read_to_string(self.home.directory.join(TLS_AUTHORITY))?;
+        let authority = std::fs::read_to_string(self.home.tls_authority())?;
         let listen = &self.home.config.listen;
         let mut link = LinkSettings::new(format!("https://{}", listen.devices), authority);
         link.server_name = Some(listen.name.clone());

@@ -11,7 +11,7 @@ use pulseward_proto_pipeline::v1::{AlertEvent, AlertSeverity, AlertState};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{AlertLine, Severity};
-use crate::{cli::Home, client::Staff, words};
+use crate::{client::Staff, home::Home, words};
 
 /// How long to wait before a lost connection is tried again.
 const AGAIN: Duration = Duration::from_millis(200);

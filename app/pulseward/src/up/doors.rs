@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Identity, ServerTlsConfig, server::TcpIncoming};
 
-use crate::{checks::Checks, cli::Home, client::SOCKET, requests::Operator};
+use crate::{checks::Checks, home::Home, requests::Operator};
 
 /// Where peers come in: devices at one, staff at the other. Both show one certificate.
 pub(super) struct Doors {
@@ -48,7 +48,7 @@ pub(super) async fn bind(home: &Home, serving: &Serving) -> anyhow::Result<(Door
     };
     let operators = OperatorDoors {
         http: bind(listen.admin).await?,
-        socket: admin::bind_socket(&home.directory.join(SOCKET))?,
+        socket: admin::bind_socket(&home.socket())?,
     };
     Ok((doors, operators))
 }

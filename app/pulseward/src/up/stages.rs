@@ -20,9 +20,9 @@ use tonic::transport::Server;
 use super::doors::Doors;
 use crate::{
     authority::{Signer, Signers},
-    cli::Home,
     config::Config,
-    foundation::{Foundation, HISTORY},
+    foundation::Foundation,
+    home::Home,
     trimmer::Trimmer,
 };
 
@@ -303,7 +303,7 @@ fn alert_settings(config: &Config, care_token: &str) -> pulseward_alerts::Settin
 }
 
 fn history_settings(home: &Home) -> pulseward_history::Settings {
-    let mut settings = pulseward_history::Settings::new(home.directory.join(HISTORY));
+    let mut settings = pulseward_history::Settings::new(home.history());
     settings.commit_age = home.config.history.commit_after;
     settings.commit_rows = home.config.history.commit_rows;
     settings
