@@ -9,14 +9,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pulseward_base::{TicketId, clock::ManualClock};
+use pulseward_base::{GroupId, Micros, Pseudonym, TicketId, clock::ManualClock};
 use pulseward_crypto::{
     certificate::{self, Use},
-    slips::{SealedHandle, TicketTerms, ticket::Riders},
+    slips::{SealedHandle, TicketSlip, TicketTerms, ticket::Riders},
 };
 
-use super::*;
-use crate::audit::NotRecorded;
+use super::{
+    admission::{OPEN_GROUPS, open_group},
+    *,
+};
+use crate::{
+    audit::NotRecorded,
+    page::{Patient, SlotPage},
+};
 
 /// The vault's side, the pipeline's root, and what a registry is opened with.
 pub(crate) struct World {
