@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, fs, io::Read, path::Path};
 
 use anyhow::{Context, ensure};
 use flate2::read::GzDecoder;
+use pulseward_base::Micros;
 use pulseward_models::{
     dataset::{Rhythm, RhythmWindow, read_annotations},
+    features::{BEATS, RhythmFeatures, Window},
     measure::{auroc, bootstrap, quantile, share},
     rhythm::RhythmModel,
 };
+
+use pulseward_vitals::Kind;
 
 use crate::figure::{Figure, Lines, Target};
 
@@ -62,7 +66,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
 }
 
 /// Whether a window shows fibrillation or flutter, or a regular rhythm; others do not train.
-const fn told(window: &RhythmWindow) -> Option<(pulseward_models::features::RhythmFeatures, bool)> {
+const fn told(window: &RhythmWindow) -> Option<(RhythmFeatures, bool)> {
     match window.rhythm {
         Rhythm::Fibrillation | Rhythm::Flutter => Some((window.features, true)),
         Rhythm::Regular => Some((window.features, false)),
@@ -121,52 +125,76 @@ fn entropy_kept(all: &[(f64, RhythmWindow)]) -> String {
     )
 }
 
+/// A window full of real beats.
+pub(crate) fn some_beats(data: &Path) -> anyhow::Result<Window> {
+    let archive = unpacked(data)?;
+    let mut window = Window::new(Micros(0));
+    let record = files(&archive)?
+        .into_iter()
+        .find_map(|(_, file)| read_annotations(file).ok())
+        .context("no record")?;
+    let beats = record.beats.iter().zip(record.beats.iter().skip(1));
+    for (from, to) in beats.take(400) {
+        let tenths = (to - from) * 10_000 / i64::from(UNITS_A_SECOND);
+        let tenths = i32::try_from(tenths).unwrap_or(i32::MAX);
+        window.push(Kind::BeatInterval, Micros(*to), tenths);
+    }
+    ensure!(window.beats().len() == BEATS, "too few beats");
+    Ok(window)
+}
+
 /// The windows of each subject. Records 201 and 202 are one person's.
 fn load(data: &Path) -> anyhow::Result<BTreeMap<String, Vec<RhythmWindow>>> {
+    let archive = unpacked(data)?;
+    let mut subjects: BTreeMap<String, Vec<RhythmWindow>> = BTreeMap::new();
+    for (record, file) in files(&archive)? {
+        let record = if record == "202" { "201" } else { &record };
+        let windows = read_annotations(file)?.windows(UNITS_A_SECOND);
+        subjects
+            .entry(record.to_owned())
+            .or_default()
+            .extend(windows);
+    }
+    let count = subjects.len();
+    ensure!(count > 40, "only {count} records in the archive");
+    Ok(subjects)
+}
+
+fn unpacked(data: &Path) -> anyhow::Result<Vec<u8>> {
     let path = data.join("beats_mitdb/mitdb_atr_hea.tar.gz");
     let packed = fs::read(&path).with_context(|| format!("couldn't read {}", path.display()))?;
     let mut archive = Vec::new();
     GzDecoder::new(packed.as_slice())
         .take(1 << 26)
         .read_to_end(&mut archive)?;
-    let mut subjects: BTreeMap<String, Vec<RhythmWindow>> = BTreeMap::new();
-    let mut rest = archive.as_slice();
+    Ok(archive)
+}
+
+/// The records in a tar archive: name and annotations.
+fn files(archive: &[u8]) -> anyhow::Result<Vec<(String, &[u8])>> {
+    let mut files = Vec::new();
+    let mut rest = archive;
     while let Some((header, after)) = rest.split_at_checked(512) {
         let text = |range: std::ops::Range<usize>| {
-            header.get(range).map(|bytes| {
-                String::from_utf8_lossy(bytes)
-                    .trim_matches(['\0', ' '])
-                    .to_owned()
-            })
+            let bytes = header.get(range).unwrap_or_default();
+            String::from_utf8_lossy(bytes)
+                .trim_matches(['\0', ' '])
+                .to_owned()
         };
-        let (Some(name), Some(size)) = (text(0..100), text(124..136)) else {
-            break;
-        };
+        let name = text(0..100);
         if name.is_empty() {
             break;
         }
-        let size = usize::from_str_radix(&size, 8).context("a header without a size")?;
+        let size = usize::from_str_radix(&text(124..136), 8).context("a header without a size")?;
+        let padded = size.next_multiple_of(512);
         let (file, after) = after
-            .split_at_checked(size.next_multiple_of(512))
+            .split_at_checked(padded)
             .context("the archive is cut")?;
         rest = after;
-        if let Some(record) = Path::new(&name)
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_suffix(".atr"))
-        {
-            let record = if record == "202" { "201" } else { record };
-            let windows =
-                read_annotations(file.get(..size).unwrap_or_default())?.windows(UNITS_A_SECOND);
-            subjects
-                .entry(record.to_owned())
-                .or_default()
-                .extend(windows);
+        let name = Path::new(&name).file_name().and_then(|name| name.to_str());
+        if let Some(record) = name.and_then(|name| name.strip_suffix(".atr")) {
+            files.push((record.to_owned(), file.get(..size).unwrap_or_default()));
         }
     }
-    ensure!(
-        subjects.len() > 40,
-        "only {} records in the archive",
-        subjects.len()
-    );
-    Ok(subjects)
+    Ok(files)
 }

@@ -1,9 +1,155 @@
-//! Not measured yet.
+//! What scoring and certifying a window costs, on one core.
+//!
+//! Each part is timed over the same real windows, best of five rounds. The peer is an isolation forest
+//! from `PULSEWARD_PEER_PYTHON`'s scikit-learn, timed in the same run on as many rows of six values;
+//! without that variable there is no comparison and the figure says so.
 
-use std::path::Path;
+use std::{hint::black_box, path::Path, process::Command, time::Duration};
 
-use crate::figure::Figure;
+use anyhow::Context;
+use pulseward_models::{
+    anchor::{Anchor, Constancy, Towards, Values},
+    features::{Hold, Hours, Window},
+    partition::{Gaussians, PartValues},
+};
 
-pub(crate) fn measure(_data: &Path) -> anyhow::Result<Figure> {
-    anyhow::bail!("not measured yet")
+use crate::{
+    figure::{Figure, Lines, Target},
+    rhythm,
+    sepsis::{deterioration_small, gaussians},
+    study::{Study, news2},
+};
+
+const WINDOWS: usize = 20_000;
+const ROUNDS: usize = 5;
+
+pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
+    let mut lines = Lines::default();
+    let study = Study::load(data)?;
+    let mut all = hourly(&study, &mut lines)?;
+    let beats = beats(data)?;
+    let name = "rhythm with its entropy's interval, of 128 beats";
+    lines.say(format!("{name:52} {beats:.3} us a window"));
+    all += beats;
+    let peer = peer();
+    lines.say(match peer {
+        Some(peer) => format!("peer, no certificate: scikit-learn isolation forest {peer:.3} us"),
+        None => "no peer: PULSEWARD_PEER_PYTHON names no Python with scikit-learn".to_owned(),
+    });
+    let figure = Figure::new(
+        "score",
+        "us a window, all models with certificates",
+        all,
+        peer.unwrap_or(0.0),
+        Target::AtMost(5.0),
+    );
+    Ok(figure.with_lines(lines.into_vec()))
+}
+
+/// What the hourly models cost together.
+fn hourly(study: &Study, lines: &mut Lines) -> anyhow::Result<f64> {
+    let anchor = fitted("the anchor score", lines, || {
+        study.anchor(Constancy::SHIPPED)
+    })?;
+    let parts = fitted("201 Gaussians", lines, || gaussians(study))?;
+    let curves = fitted("curves on 1,000 patients", lines, || {
+        deterioration_small(study)
+    })?;
+    let size = size_of::<Window>() + 256;
+    lines.say(format!("a patient's window: {size} bytes in memory"));
+    let patients = study.judged().iter();
+    let windows = patients.flat_map(|patient| patient.record.windows());
+    let windows: Vec<Hours> = windows.take(WINDOWS).collect();
+    let mut each = |name: &str, of: &mut dyn FnMut(&Hours)| {
+        let cost = cost(&windows, of);
+        lines.say(format!("{name:52} {cost:.3} us a window"));
+        cost
+    };
+    each("anomaly with poison radius and box", &mut |hours| {
+        certify_box(&anchor, hours);
+    });
+    let mut all = each("the same with the shortest hold", &mut |hours| {
+        black_box(anchor.certify(black_box(hours)));
+    });
+    all += each("NEWS2", &mut |hours| {
+        black_box(news2(black_box(hours), 0));
+    });
+    all += each("vote of 201 models at three corners", &mut |hours| {
+        vote(&parts, hours);
+    });
+    all += each("deterioration", &mut |hours| {
+        black_box(curves.score(black_box(hours)));
+    });
+    Ok(all)
+}
+
+fn fitted<T>(
+    name: &str,
+    lines: &mut Lines,
+    fit: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (model, took) = timed(fit);
+    lines.say(format!("fitting {name}: {:.2} s", took.as_secs_f64()));
+    model
+}
+
+fn certify_box(anchor: &Anchor, hours: &Hours) {
+    let values = Values::of(black_box(hours));
+    black_box(anchor.poison_radius(&values));
+    for towards in [Towards::Silence, Towards::Alarm] {
+        black_box(anchor.score(&Values::held(hours, Hold::WholeStay, 4, towards)));
+    }
+}
+
+fn vote(parts: &Gaussians, hours: &Hours) {
+    black_box(parts.vote(&PartValues::of(&Values::of(black_box(hours)))));
+    black_box(parts.evasion(hours, Hold::WholeStay, 4));
+}
+
+fn beats(data: &Path) -> anyhow::Result<f64> {
+    let beats = rhythm::some_beats(data)?;
+    let rounds: Vec<_> = (0..2_000).map(|_| beats.clone()).collect();
+    Ok(cost(&rounds, &mut |window: &Window| {
+        black_box(window.beats().features());
+        black_box(window.beats().entropy_within(20));
+    }))
+}
+
+/// Returns the microseconds that `of` takes on one of `items`, best of some rounds.
+fn cost<T>(items: &[T], of: &mut dyn FnMut(&T)) -> f64 {
+    let rounds = (0..ROUNDS).map(|_| timed(|| items.iter().for_each(&mut *of)).1);
+    rounds.min().unwrap_or_default().as_secs_f64() * 1e6 / items.len().max(1) as f64
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measuring time is what this is for"
+)]
+fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let start = std::time::Instant::now();
+    let result = run();
+    (result, start.elapsed())
+}
+
+const PEER: &str = "
+import time, numpy as np
+from sklearn.ensemble import IsolationForest
+rng = np.random.default_rng(0)
+train, rows = rng.normal(size=(20000, 6)), rng.normal(size=(20000, 6))
+forest = IsolationForest(n_estimators=100, n_jobs=1, random_state=0).fit(train)
+best = 1e9
+for _ in range(3):
+    start = time.perf_counter(); forest.score_samples(rows); best = min(best, time.perf_counter() - start)
+print(best * 1e6 / len(rows))
+";
+
+#[expect(clippy::disallowed_methods, reason = "a program reads its environment")]
+fn peer() -> Option<f64> {
+    let python = std::env::var("PULSEWARD_PEER_PYTHON").ok()?;
+    let output = Command::new(python)
+        .args(["-c", PEER])
+        .env("OMP_NUM_THREADS", "1")
+        .output();
+    let output = output.context("no such program").ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }

@@ -21,67 +21,49 @@ pub(crate) const PARTS: u32 = 201;
 
 const ROUNDS: usize = 200;
 
+/// How the curves are fitted.
+const SETTINGS: LogisticSettings = LogisticSettings {
+    ridge: 100.0,
+    steps: 60,
+    tolerance: 1e-2,
+};
+
 pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     let mut lines = Lines::default();
     let study = Study::load(data)?;
-    let judged = study.judged();
-    let news2 = Scored::of(judged, |patient, row| {
-        patient
-            .news2
-            .get(row)
-            .map_or(0.0, |score| f64::from(score.low))
-    });
+    let scored = |score: &dyn Fn(&Patient, usize) -> Option<f64>| {
+        Scored::of(study.judged(), |patient, row| {
+            score(patient, row).unwrap_or(0.0)
+        })
+    };
+    let news2 = scored(&|patient, row| Some(f64::from(patient.news2.get(row)?.low)));
     lines.say(news2.line("NEWS2, what is missing counts zero"));
-    let hour = Scored::of(judged, |patient, row| {
-        patient
-            .record
-            .hours
-            .get(row)
-            .map_or(0.0, |hour| f64::from(hour.hour))
-    });
+    let hour = scored(&|patient, row| Some(f64::from(patient.record.hours.get(row)?.hour)));
     lines.say(hour.line("hour of stay alone (no model uses it)"));
-    let mut ours = None;
-    for (name, percent) in [
-        ("anchor, all learned", 0),
-        ("anchor, 60 % constant (shipped)", 60),
-        ("anchor, unlearned rule", 100),
-    ] {
-        let Some(constancy) = Constancy::percent(percent) else {
-            continue;
-        };
+    let anchor = |constancy| -> anyhow::Result<Scored> {
         let model = study.anchor(constancy)?;
-        let scored = Scored::of(judged, |patient, row| {
-            patient
-                .values
-                .get(row)
-                .map_or(0.0, |values| model.score(values))
-        });
-        lines.say(scored.line(name));
-        if percent == Constancy::SHIPPED.as_percent() {
-            ours = Some(scored);
+        Ok(scored(&|patient, row| {
+            Some(model.score(patient.values.get(row)?))
+        }))
+    };
+    for (name, percent) in [("anchor, all learned", 0), ("anchor, unlearned rule", 100)] {
+        if let Some(constancy) = Constancy::percent(percent) {
+            lines.say(anchor(constancy)?.line(name));
         }
     }
+    let ours = anchor(Constancy::SHIPPED)?;
+    lines.say(ours.line("anchor, 60 % constant (shipped)"));
     let parts = gaussians(&study)?;
-    let scored = Scored::of(judged, |patient, row| {
-        patient
-            .values
-            .get(row)
-            .map_or(0.0, |values| parts.median_score(&PartValues::of(values)))
-    });
-    lines.say(scored.line("201 one-sided Gaussians"));
-    let ours = ours.ok_or_else(|| anyhow::anyhow!("no anchor score"))?;
+    let votes =
+        scored(&|patient, row| Some(parts.median_score(&PartValues::of(patient.values.get(row)?))));
+    lines.say(votes.line("201 one-sided Gaussians"));
     let (low, high) = ours.gain_over(&news2, ROUNDS);
     lines.say(format!(
         "anchor over NEWS2, same rows, paired: [{low:+.3}, {high:+.3}]"
     ));
     supervised(&study, &mut lines)?;
-    let figure = Figure::new(
-        "sepsis",
-        "AUROC",
-        ours.auroc(),
-        news2.auroc(),
-        Target::AtLeast(0.65),
-    );
+    let target = Target::AtLeast(0.65);
+    let figure = Figure::new("sepsis", "AUROC", ours.auroc(), news2.auroc(), target);
     Ok(figure.with_lines(lines.into_vec()))
 }
 
@@ -144,6 +126,12 @@ pub(crate) fn deterioration(study: &Study, rising: bool) -> anyhow::Result<Addit
     curves(study, true, rising)
 }
 
+/// The same on a thousand patients, for whoever only wants to know what it costs.
+pub(crate) fn deterioration_small(study: &Study) -> anyhow::Result<Additive> {
+    let rows = study.train().iter().take(1_000).flat_map(chosen);
+    Ok(fit(&Basis::full(), rows, SETTINGS)?)
+}
+
 /// So many windows of each patient train, chosen by chance that knows the patient alone.
 const WINDOWS_A_PATIENT: usize = 24;
 
@@ -153,16 +141,11 @@ fn curves(study: &Study, all: bool, rising: bool) -> anyhow::Result<Additive> {
     } else {
         study.train().iter().collect()
     };
-    let rows = patients.into_iter().flat_map(|patient| chosen(patient));
-    let settings = LogisticSettings {
-        ridge: 100.0,
-        steps: 120,
-        tolerance: 1e-2,
-    };
+    let rows = patients.into_iter().flat_map(chosen);
     Ok(if rising {
-        fit_rising(&Basis::monotone(), rows, settings)?
+        fit_rising(&Basis::monotone(), rows, SETTINGS)?
     } else {
-        fit(&Basis::full(), rows, settings)?
+        fit(&Basis::full(), rows, SETTINGS)?
     })
 }
 

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use linfa::{Dataset, traits::Fit};
 use linfa_clustering::GaussianMixtureModel;
 use linfa_logistic::LogisticRegression;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ShapeBuilder};
 
 /// The largest number that may go into a fit: features are scaled to about one.
 pub const LARGEST: f64 = 1e3;
@@ -107,7 +107,14 @@ impl Rows {
         if !self.values.iter().all(|value| value.abs() <= LARGEST) {
             return Err(FitError::NotFinite);
         }
-        Array2::from_shape_vec((self.len(), self.columns), self.values).map_err(|_| FitError::Shape)
+        // Column after column: linfa's gradient walks along columns, which is several times as fast
+        // when they lie together.
+        let (rows, columns) = (self.len(), self.columns);
+        let mut by_column = Vec::with_capacity(self.values.len());
+        for column in 0..columns {
+            by_column.extend(self.values.iter().skip(column).step_by(columns));
+        }
+        Array2::from_shape_vec((rows, columns).f(), by_column).map_err(|_| FitError::Shape)
     }
 }
 

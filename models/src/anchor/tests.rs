@@ -249,7 +249,7 @@ fn c3_crossing_anchors_give_no_radius() {
     assert!(!model.poison_radius(&values).covers(3));
 
     let mut few = Pool::default();
-    for patient in 0..19 {
+    for patient in 0..13 {
         few.add_patient(&[Values([Some(patient * PARTS * 50); TERMS])]);
     }
     let model = fit(&few, Constancy::HALF, 2.3).unwrap();
