@@ -21,6 +21,7 @@ mod metrics;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 mod topic;
+mod typed;
 
 pub use crate::{
     backend::{
@@ -30,7 +31,8 @@ pub use crate::{
     body::{Body, EntryKind},
     entry::Outputs,
     follower::Follower,
-    log::{Appending, Compacted, Content, Entry, Log, LogSettings, NewEntry, Unreadable},
+    log::{Appending, Log, LogSettings},
     metrics::Metrics,
     topic::{Cause, Position, Retention, Topic},
+    typed::{Compacted, Content, Entry, NewEntry, Unreadable},
 };

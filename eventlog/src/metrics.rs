@@ -6,7 +6,7 @@ use prometheus::{
     Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::{Topic, log::Unreadable};
+use crate::{Topic, Unreadable};
 
 /// The log's counters, registered once by the program.
 #[derive(Debug)]
