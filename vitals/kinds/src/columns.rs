@@ -7,6 +7,8 @@
 //! All little-endian. Leaves strictly ascend by (type, kind, channel), rows by time, and no leaf is
 //! empty: one set of rows has one spelling, so it has one digest.
 
+use std::fmt;
+
 use pulseward_base::{
     Micros, Reject,
     bytes::{Reader, Writer},
@@ -17,8 +19,8 @@ use crate::Kind;
 /// The only type of leaf there is yet; wave-forms and opaque frames have theirs to come.
 pub const ROWS: u8 = 1;
 
-/// One reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One reading. Its `Debug` is blind: a vital sign must not reach a log line by accident.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// When the device took it, by the device's clock.
     pub time: Micros,
@@ -26,6 +28,12 @@ pub struct Row {
     pub value: i32,
     /// The device's own word on its quality: 0 is good, more is worse.
     pub quality: u8,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Row(..)")
+    }
 }
 
 /// The rows of one kind from one channel of a device, in ascending order of time.
@@ -213,6 +221,16 @@ mod tests {
             &[0, 0],                                           // qualities
         ];
         assert_eq!(columns.encode(), expect.concat());
+    }
+
+    #[test]
+    fn debug_shows_no_vital_sign() {
+        let columns = Columns::new(vec![leaf(Kind::SpO2, 3, &[(77_777, 88_888)])]).unwrap();
+        let shown = format!("{columns:?}");
+        assert!(
+            !shown.contains("77777") && !shown.contains("88888"),
+            "{shown}"
+        );
     }
 
     #[test]
