@@ -9,7 +9,7 @@ use std::{hint::black_box, path::Path, process::Command, time::Duration};
 use anyhow::Context;
 use pulseward_models::{
     anchor::{Anchor, Constancy, Towards, Values},
-    features::{Hold, Hours, Window},
+    features::{Hours, Window},
     partition::{Gaussians, PartValues},
 };
 
@@ -97,13 +97,16 @@ fn certify_box(anchor: &Anchor, hours: &Hours) {
     let values = Values::of(black_box(hours));
     black_box(anchor.poison_radius(&values));
     for towards in [Towards::Silence, Towards::Alarm] {
-        black_box(anchor.score(&Values::held(hours, Hold::WholeStay, 4, towards)));
+        black_box(anchor.score(&values.moved(4, towards)));
     }
 }
 
 fn vote(parts: &Gaussians, hours: &Hours) {
-    black_box(parts.vote(&PartValues::of(&Values::of(black_box(hours)))));
-    black_box(parts.evasion(hours, Hold::WholeStay, 4));
+    let values = Values::of(black_box(hours));
+    black_box(parts.vote(&PartValues::of(&values)));
+    for towards in [Towards::Silence, Towards::Alarm] {
+        black_box(parts.tally(&PartValues::of(&values.moved(4, towards))));
+    }
 }
 
 fn beats(data: &Path) -> anyhow::Result<f64> {

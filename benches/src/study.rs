@@ -11,7 +11,7 @@ use pulseward_crypto::hash::sha256;
 use pulseward_models::{
     anchor::{Anchor, Constancy, Pool, Values, fit},
     dataset::{HourlyPatient, plain_text, read_hourly},
-    features::{Hours, PARTS, vital},
+    features::{Hours, vital},
     measure::{auroc, bootstrap, quantile, stratified_auroc},
     rules::news2::{Eligibility, Measured, Parameter, SaturationScale, Score, Vitals, assess},
 };
@@ -101,11 +101,8 @@ impl Patient {
 pub(crate) fn news2(hours: &Hours, quarters: u16) -> Score {
     let last = |parameter: Parameter| {
         let index = vital(parameter.kind());
-        let features = index.and_then(|index| hours.features(index));
-        features.map_or(Measured::Missing, |features| {
-            let parts = (features.last * PARTS as f64).round() as i64;
-            Measured::exactly(i32::try_from(parts.div_euclid(PARTS)).unwrap_or(i32::MAX))
-        })
+        let last = index.and_then(|index| hours.last(index));
+        Measured::from(last.and_then(|steps| i32::try_from(steps).ok()))
     };
     let vitals = Vitals {
         respiration: last(Parameter::Respiration),

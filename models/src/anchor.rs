@@ -24,7 +24,7 @@ pub use certificate::{Certificate, Evasion, Radius};
 pub use fit::{FitError, Pool, fit};
 pub use ranks::{Band, Bracket, Ranks};
 
-use crate::features::{HOURS, Hold, Hours, PARTS, VITALS};
+use crate::features::{Hold, Hours, PARTS, VITALS};
 
 /// How many terms the score has.
 pub const TERMS: usize = 6;
@@ -131,15 +131,15 @@ impl Constancy {
     }
 }
 
-/// The anchors of one term when at most r patients are poisoned, ready to be used: for each end of
-/// the score the two places where it can be, with the reciprocal of the hinge's width.
+/// The anchors of all terms when at most r patients are poisoned, ready to be used: the two places
+/// where each near anchor can be, with the reciprocal of the hinge's width from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Corners {
-    near: [f64; 2],
-    /// For the least score: with the farthest `far`.
-    silence: [f64; 2],
-    /// For the most score: with the nearest `far`.
-    force: [f64; 2],
+    near: [[f64; TERMS]; 2],
+    /// For the least score: to the farthest `far`.
+    silence: [[f64; TERMS]; 2],
+    /// For the most score: to the nearest `far`.
+    force: [[f64; TERMS]; 2],
 }
 
 /// A fitted score.
@@ -148,7 +148,7 @@ pub struct Anchor {
     constancy: Constancy,
     threshold: f64,
     /// `levels[r]` holds for r poisoned patients; the first is the score itself.
-    levels: Vec<[Corners; TERMS]>,
+    levels: Vec<Corners>,
     /// The brackets that `levels` is made of; what an artefact stores.
     brackets: Vec<[Bracket; TERMS]>,
 }
@@ -170,17 +170,28 @@ impl Values {
     #[must_use]
     pub fn held(hours: &Hours, hold: Hold, quarters: u16, towards: Towards) -> Self {
         Self(RECIPE.map(|term| {
-            let parts = error_parts(term.vital, quarters);
-            let worse = match term.reads {
-                Reads::HighMean | Reads::HighMost => parts,
-                Reads::LowLeast => -parts,
-            };
+            let parts = term.turned(error_parts(term.vital, quarters));
             let parts = match towards {
-                Towards::Silence => -worse,
-                Towards::Alarm => worse,
+                Towards::Silence => -parts,
+                Towards::Alarm => parts,
             };
             term.value(hours, hold, parts)
         }))
+    }
+
+    /// Returns these values with every reading of the stay moved: the same as [`Values::held`] for
+    /// the whole stay, because a mean, a least and a most move by as much as all their readings.
+    #[must_use]
+    pub fn moved(&self, quarters: u16, towards: Towards) -> Self {
+        let mut moved = *self;
+        for (value, term) in moved.0.iter_mut().zip(RECIPE) {
+            let parts = error_parts(term.vital, quarters);
+            *value = value.map(|value| match towards {
+                Towards::Silence => value - parts,
+                Towards::Alarm => value + parts,
+            });
+        }
+        moved
     }
 
     /// Returns how many terms have a value.
@@ -206,25 +217,29 @@ fn error_parts(vital: usize, quarters: u16) -> i64 {
 }
 
 impl Term {
+    /// Returns its value with the held readings moved by `parts`.
     fn value(self, hours: &Hours, hold: Hold, parts: i64) -> Option<i64> {
         let vital = hours.vital(self.vital)?;
-        let vital = &vital.held(hold, parts);
         match self.reads {
-            Reads::HighMean => vital
-                .filled(0, HOURS)
-                .map(|(sum, count)| sum.div_euclid(count)),
-            Reads::HighMost => vital.most(),
-            Reads::LowLeast => vital.least().map(|least| -least),
+            Reads::HighMean => vital.mean_held(hold, parts),
+            Reads::HighMost => vital.most_held(hold, parts),
+            Reads::LowLeast => vital.least_held(hold, parts).map(|least| -least),
+        }
+    }
+
+    /// Returns a number turned so that more is worse.
+    const fn turned(self, number: i64) -> i64 {
+        match self.reads {
+            Reads::HighMean | Reads::HighMost => number,
+            Reads::LowLeast => -number,
         }
     }
 
     /// Returns its clinical constants in parts of a step, turned like its value.
-    fn constants(self) -> (i64, i64) {
-        let sign = match self.reads {
-            Reads::HighMean | Reads::HighMost => PARTS,
-            Reads::LowLeast => -PARTS,
-        };
-        (i64::from(self.near) * sign, i64::from(self.far) * sign)
+    const fn constants(self) -> (i64, i64) {
+        let near = self.near as i64 * PARTS;
+        let far = self.far as i64 * PARTS;
+        (self.turned(near), self.turned(far))
     }
 }
 
@@ -258,23 +273,19 @@ impl Anchor {
     /// Returns the score.
     #[must_use]
     pub fn score(&self, values: &Values) -> f64 {
-        self.contributions(values).iter().sum()
+        self.score_at(&values.numbers())
+    }
+
+    fn score_at(&self, numbers: &Numbers) -> f64 {
+        let adds = self.levels.first().map(|level| level.score(numbers));
+        adds.map_or(0.0, |adds| adds.iter().sum())
     }
 
     /// Returns what each term adds to the score.
     #[must_use]
     pub fn contributions(&self, values: &Values) -> [f64; TERMS] {
-        let mut adds = [0.0; TERMS];
-        let Some(level) = self.levels.first() else {
-            return adds;
-        };
-        let terms = RECIPE.iter().zip(level).zip(values.0);
-        for (add, ((term, corners), value)) in adds.iter_mut().zip(terms) {
-            let [near, _] = corners.near;
-            let [width, _] = corners.silence;
-            *add = term.weight * value.map_or(0.0, |value| hinge(value, near, width));
-        }
-        adds
+        let level = self.levels.first();
+        level.map_or([0.0; TERMS], |level| level.score(&values.numbers()))
     }
 
     /// Returns whether `score` alerts.
@@ -309,17 +320,44 @@ impl Anchor {
     }
 }
 
-/// One term without its weight.
-fn hinge(value: i64, near: f64, width_reciprocal: f64) -> f64 {
-    let height = ((value as f64 - near) * width_reciprocal).clamp(0.0, CAP);
-    height * height
+/// Values as numbers; what is missing is minus infinity, for which every hinge is zero.
+type Numbers = [f64; TERMS];
+
+impl Values {
+    fn numbers(&self) -> Numbers {
+        self.0
+            .map(|value| value.map_or(f64::NEG_INFINITY, |value| value as f64))
+    }
+}
+
+const WEIGHTS: [f64; TERMS] = {
+    let [a, b, c, d, e, f] = RECIPE;
+    [a.weight, b.weight, c.weight, d.weight, e.weight, f.weight]
+};
+
+impl Corners {
+    /// Returns what each term adds at the first corner, which at no poison is the only one.
+    fn score(&self, numbers: &Numbers) -> [f64; TERMS] {
+        let ([near, _], [width, _]) = (&self.near, &self.silence);
+        hinges(numbers, near, width)
+    }
+}
+
+/// Returns all terms with their weights.
+fn hinges(numbers: &Numbers, near: &Numbers, widths: &Numbers) -> [f64; TERMS] {
+    let mut adds = WEIGHTS;
+    for (((add, number), near), width) in adds.iter_mut().zip(numbers).zip(near).zip(widths) {
+        let height = ((number - near) * width).clamp(0.0, CAP);
+        *add *= height * height;
+    }
+    adds
 }
 
 /// Returns the corners of all terms; none when a term's anchors could cross.
-fn corners(constancy: Constancy, brackets: &[Bracket; TERMS]) -> Option<[Corners; TERMS]> {
-    let mut all = [Corners::default(); TERMS];
-    for ((slot, bracket), term) in all.iter_mut().zip(brackets).zip(RECIPE) {
-        let (near, far) = term.constants();
+fn corners(constancy: Constancy, brackets: &[Bracket; TERMS]) -> Option<Corners> {
+    let mut all = Corners::default();
+    for (term, (bracket, of)) in brackets.iter().zip(RECIPE).enumerate() {
+        let (near, far) = of.constants();
         let near = bracket.near.map(|learned| constancy.mix(near, learned));
         let [nearest, farthest] = bracket.far.map(|learned| constancy.mix(far, learned));
         // A hinge a thousandth of a step wide is already nonsense; none may be narrower.
@@ -327,11 +365,16 @@ fn corners(constancy: Constancy, brackets: &[Bracket; TERMS]) -> Option<[Corners
         if near.iter().any(|near| nearest - near < least_width) {
             return None;
         }
-        *slot = Corners {
-            near,
-            silence: near.map(|near| 1.0 / (farthest - near)),
-            force: near.map(|near| 1.0 / (nearest - near)),
-        };
+        let ends = all
+            .near
+            .iter_mut()
+            .zip(&mut all.silence)
+            .zip(&mut all.force);
+        for (((near_slot, silence), force), near) in ends.zip(near) {
+            *near_slot.get_mut(term)? = near;
+            *silence.get_mut(term)? = 1.0 / (farthest - near);
+            *force.get_mut(term)? = 1.0 / (nearest - near);
+        }
     }
     Some(all)
 }

@@ -2,7 +2,7 @@
 
 use crate::features::{HOURS, Hold, Hours};
 
-use super::{Anchor, Corners, RECIPE, TERMS, Towards, Values, hinge};
+use super::{Anchor, Corners, Numbers, Towards, Values, hinges};
 
 /// How many poisoned patients a decision surely survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,33 +63,39 @@ impl Anchor {
         Certificate {
             score,
             alert: self.alerts(score),
-            poison: self.poison_radius(&values),
-            evasion: self.evasion(hours, 4),
+            poison: self.radius(&values.numbers(), self.alerts(score)),
+            evasion: self.evasion_of(hours, &values, 4),
         }
     }
 
     /// Returns how many poisoned patients the decision on `values` surely survives.
     #[must_use]
     pub fn poison_radius(&self, values: &Values) -> Radius {
-        let alert = self.alerts(self.score(values));
-        let survives = |corners: &[Corners; TERMS]| {
-            let (least, most) = bounds(corners, values);
+        let numbers = values.numbers();
+        self.radius(&numbers, self.alerts(self.score_at(&numbers)))
+    }
+
+    fn radius(&self, numbers: &Numbers, alert: bool) -> Radius {
+        let survives = |corners: &Corners| {
             if alert {
-                least > self.threshold
+                least(corners, numbers) > self.threshold
             } else {
-                most <= self.threshold
+                most(corners, numbers) <= self.threshold
             }
         };
-        // The brackets nest, so the first level that does not survive ends it.
-        let surviving = self.levels.partition_point(survives);
-        match (
-            u32::try_from(surviving).unwrap_or(u32::MAX),
-            self.levels.len(),
-        ) {
+        // The brackets nest, so what the widest leaves unchanged all do; else the first level that
+        // does not survive ends it.
+        let surviving = if self.levels.last().is_some_and(survives) {
+            self.levels.len()
+        } else {
+            self.levels.partition_point(survives)
+        };
+        let levels = u32::try_from(surviving).unwrap_or(u32::MAX);
+        match (levels, self.levels.len()) {
             // Nothing is known beyond no poison at all.
             (0, _) | (_, 1) => Radius::None,
-            (levels, all) if surviving == all => Radius::AtLeast(levels - 1),
-            (levels, _) => Radius::Patients(levels - 1),
+            (_, all) if surviving == all => Radius::AtLeast(levels - 1),
+            _ => Radius::Patients(levels - 1),
         }
     }
 
@@ -98,16 +104,20 @@ impl Anchor {
     #[must_use]
     pub fn within_poison(&self, values: &Values, poisoned: u32) -> Option<(f64, f64)> {
         let level = self.levels.get(usize::try_from(poisoned).ok()?)?;
-        Some(bounds(level, values))
+        let numbers = values.numbers();
+        Some((least(level, &numbers), most(level, &numbers)))
     }
 
     /// Returns what readings false by `quarters` quarters of the sensors' error can do.
     #[must_use]
     pub fn evasion(&self, hours: &Hours, quarters: u16) -> Evasion {
-        let at = |hold, towards| self.score(&Values::held(hours, hold, quarters, towards));
-        let low = at(Hold::WholeStay, Towards::Silence);
-        let high = at(Hold::WholeStay, Towards::Alarm);
-        let alert = self.alerts(self.score(&Values::of(hours)));
+        self.evasion_of(hours, &Values::of(hours), quarters)
+    }
+
+    fn evasion_of(&self, hours: &Hours, values: &Values, quarters: u16) -> Evasion {
+        let low = self.score(&values.moved(quarters, Towards::Silence));
+        let high = self.score(&values.moved(quarters, Towards::Alarm));
+        let alert = self.alerts(self.score(values));
         let (towards, whole) = if alert {
             (Towards::Silence, low)
         } else {
@@ -119,7 +129,8 @@ impl Anchor {
             let (mut kept, mut changed) = (0, HOURS as u8 + 1);
             while changed - kept > 1 {
                 let middle = kept.midpoint(changed);
-                if changes(at(Hold::Hours(middle), towards)) {
+                let held = Values::held(hours, Hold::Hours(middle), quarters, towards);
+                if changes(self.score(&held)) {
                     changed = middle;
                 } else {
                     kept = middle;
@@ -135,25 +146,22 @@ impl Anchor {
     }
 }
 
-/// Returns bounds on the score over all anchors within the corners. A hinge falls as its far anchor
-/// moves away, so that one is fixed; in its near anchor it rises or falls throughout, so the extreme
-/// is at an end.
-fn bounds(corners: &[Corners; TERMS], values: &Values) -> (f64, f64) {
-    let (mut least, mut most) = (0.0, 0.0);
-    for ((term, corners), value) in RECIPE.iter().zip(corners).zip(values.0) {
-        let Some(value) = value else { continue };
-        let ends = |widths: [f64; 2]| {
-            let [a, b] = corners.near;
-            let [width_a, width_b] = widths;
-            (hinge(value, a, width_a), hinge(value, b, width_b))
-        };
-        let (a, b) = ends(corners.silence);
-        least += term.weight * a.min(b);
-        let (a, b) = ends(corners.force);
-        most += term.weight * a.max(b);
-    }
-    (
-        least - OUTWARD * (1.0 + least),
-        most + OUTWARD * (1.0 + most),
-    )
+/// Returns a bound below the score over all anchors within the corners. A hinge falls as its far
+/// anchor moves away, so that one is fixed; in its near anchor it rises or falls throughout, so the
+/// extreme is at an end.
+fn least(corners: &Corners, numbers: &Numbers) -> f64 {
+    let ([near_a, near_b], [width_a, width_b]) = (&corners.near, &corners.silence);
+    let a = hinges(numbers, near_a, width_a);
+    let b = hinges(numbers, near_b, width_b);
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| a.min(b)).sum();
+    sum - OUTWARD * (1.0 + sum)
+}
+
+/// Returns a bound above the score, likewise.
+fn most(corners: &Corners, numbers: &Numbers) -> f64 {
+    let ([near_a, near_b], [width_a, width_b]) = (&corners.near, &corners.force);
+    let a = hinges(numbers, near_a, width_a);
+    let b = hinges(numbers, near_b, width_b);
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| a.max(b)).sum();
+    sum + OUTWARD * (1.0 + sum)
 }

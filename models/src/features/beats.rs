@@ -11,11 +11,11 @@ pub const BEATS: usize = 128;
 pub const LEAST_BEATS: usize = 32;
 
 /// Two intervals match when they are this close: 30 ms, in tenths.
-const MATCH: i32 = 300;
+const MATCH: i16 = 300;
 
 /// Intervals beyond these are taken for them: 0.2 s and 3 s, in tenths of a millisecond.
-const SHORTEST: i32 = 2_000;
-const LONGEST: i32 = 30_000;
+const SHORTEST: i16 = 2_000;
+const LONGEST: i16 = 30_000;
 
 /// Half the width of the Lorenz plot, in cells of 5 % of the median interval.
 const CELLS: i64 = 12;
@@ -78,12 +78,8 @@ impl Beats {
     /// Returns what describes the rhythm; nothing with fewer than [`LEAST_BEATS`].
     #[must_use]
     pub fn features(&self) -> Option<RhythmFeatures> {
-        let beats: Vec<i32> = self
-            .intervals
-            .iter()
-            .map(|interval| i32::from(*interval).clamp(SHORTEST, LONGEST))
-            .collect();
-        (beats.len() >= LEAST_BEATS).then(|| RhythmFeatures {
+        let beats = self.clamped()?;
+        Some(RhythmFeatures {
             entropy: entropy(&beats),
             occupied: occupied(&beats),
         })
@@ -94,19 +90,13 @@ impl Beats {
     /// as they possibly become. Sound; not tight.
     #[must_use]
     pub fn entropy_within(&self, error: i32) -> Option<(f64, f64)> {
-        let beats: Vec<i32> = self
-            .intervals
-            .iter()
-            .map(|interval| i32::from(*interval).clamp(SHORTEST, LONGEST))
-            .collect();
-        if beats.len() < LEAST_BEATS {
-            return None;
-        }
-        let slack = error.max(0).saturating_mul(2);
+        let beats = self.clamped()?;
+        let error = i16::try_from(error.max(0)).unwrap_or(LONGEST);
+        let slack = error.saturating_mul(2);
         let (sure_pairs, sure_runs) = matches(&beats, MATCH.saturating_sub(slack));
         let (may_pairs, may_runs) = matches(&beats, MATCH.saturating_add(slack));
         let mean = mean_seconds(&beats);
-        let off = f64::from(error.max(0)) / 10_000.0;
+        let off = f64::from(error) / 10_000.0;
         let most_share = (at_least_one(may_runs) / at_least_one(sure_pairs)).min(1.0);
         let least_share = at_least_one(sure_runs) / at_least_one(may_pairs);
         // Logarithms are not correctly rounded; a hair outward covers that.
@@ -114,9 +104,17 @@ impl Beats {
         let high = coefficient(least_share, (mean - off).max(1e-4)) + 1e-9;
         Some((low, high))
     }
+
+    /// The intervals as their 16-bit computations take them.
+    fn clamped(&self) -> Option<Vec<i16>> {
+        let clamp = |interval: &u16| {
+            i16::try_from(*interval).map_or(LONGEST, |short| short.clamp(SHORTEST, LONGEST))
+        };
+        (self.intervals.len() >= LEAST_BEATS).then(|| self.intervals.iter().map(clamp).collect())
+    }
 }
 
-fn entropy(beats: &[i32]) -> f64 {
+fn entropy(beats: &[i16]) -> f64 {
     let (pairs, runs) = matches(beats, MATCH);
     coefficient(
         at_least_one(runs) / at_least_one(pairs),
@@ -128,38 +126,40 @@ fn coefficient(share: f64, mean_seconds: f64) -> f64 {
     -share.ln() + (2.0 * f64::from(MATCH) / 10_000.0).ln() - mean_seconds.ln()
 }
 
-fn at_least_one(count: u32) -> f64 {
+fn at_least_one(count: u16) -> f64 {
     f64::from(count.max(1))
 }
 
-fn mean_seconds(beats: &[i32]) -> f64 {
+fn mean_seconds(beats: &[i16]) -> f64 {
     let sum: i64 = beats.iter().map(|beat| i64::from(*beat)).sum();
     sum as f64 / (beats.len() as f64 * 10_000.0)
 }
 
 /// Returns how many pairs of intervals match within `tolerance`, and how many of those are followed
-/// by intervals that match too.
-fn matches(beats: &[i32], tolerance: i32) -> (u32, u32) {
-    let near = |a: i32, b: i32| (a - b).abs() <= tolerance;
-    let followed: Vec<(i32, i32)> = beats
-        .iter()
-        .copied()
-        .zip(beats.iter().copied().skip(1))
-        .collect();
-    let (mut pairs, mut runs) = (0, 0);
-    let mut rest = followed.as_slice();
-    while let Some((&(beat, next), others)) = rest.split_first() {
-        for &(other, after) in others {
-            let matched = near(beat, other);
-            pairs += u32::from(matched);
-            runs += u32::from(matched & near(next, after));
+/// by intervals that match too. Of 128 intervals there are 8,128 pairs, so 16 bits hold every count,
+/// and eight pairs fit a register.
+fn matches(beats: &[i16], tolerance: i16) -> (u16, u16) {
+    let (mut pairs, mut runs) = (0_u16, 0_u16);
+    for lag in 1..beats.len() {
+        let (Some(early), Some(late)) = (beats.get(..beats.len() - lag), beats.get(lag..)) else {
+            continue;
+        };
+        // Both lie within 0.2 s and 3 s, so their difference fits as well.
+        let near = |a: &i16, b: &i16| u16::from((a - b).abs() <= tolerance);
+        let (Some(early_next), Some(late_next)) = (early.get(1..), late.get(1..)) else {
+            continue;
+        };
+        let firsts = early.iter().zip(late);
+        for ((a, b), (c, d)) in firsts.zip(early_next.iter().zip(late_next)) {
+            let matched = near(a, b);
+            pairs += matched;
+            runs += matched & near(c, d);
         }
-        rest = others;
     }
     (pairs, runs)
 }
 
-fn occupied(beats: &[i32]) -> f64 {
+fn occupied(beats: &[i16]) -> f64 {
     let mut sorted = beats.to_vec();
     sorted.sort_unstable();
     // Twice the median, so that an even count needs no half.
@@ -167,7 +167,7 @@ fn occupied(beats: &[i32]) -> f64 {
     let lower = sorted.get((sorted.len() - 1) / 2).copied().unwrap_or(1);
     let median_doubled = i64::from(upper) + i64::from(lower);
     // The cell is the difference over 5 % of the median, to the nearest whole number.
-    let cell = |a: i32, b: i32| {
+    let cell = |a: i16, b: i16| {
         let difference = i64::from(b) - i64::from(a);
         (difference * 80 + median_doubled)
             .div_euclid(2 * median_doubled)
@@ -178,14 +178,16 @@ fn occupied(beats: &[i32]) -> f64 {
         .zip(beats.iter().skip(1))
         .map(|(a, b)| cell(*a, *b))
         .collect();
-    let mut visited: Vec<(i64, i64)> = steps
-        .iter()
-        .copied()
-        .zip(steps.iter().copied().skip(1))
-        .collect();
-    let count = visited.len().max(1);
-    visited.retain(|(a, b)| a.abs().max(b.abs()) > 1);
-    visited.sort_unstable();
-    visited.dedup();
-    visited.len() as f64 / count as f64
+    const SIDE: usize = 2 * CELLS as usize + 1;
+    let mut visited = [false; SIDE * SIDE];
+    let mut count = 0_u32;
+    for (a, b) in steps.iter().zip(steps.iter().skip(1)) {
+        count += 1;
+        let place = (a + CELLS) as usize * SIDE + (b + CELLS) as usize;
+        if let Some(cell) = visited.get_mut(place) {
+            *cell |= a.abs().max(b.abs()) > 1;
+        }
+    }
+    let distinct = visited.iter().filter(|visited| **visited).count();
+    distinct as f64 / f64::from(count.max(1))
 }

@@ -89,6 +89,12 @@ impl Hours {
         moved
     }
 
+    /// Returns the newest measured hour of the vital at `index`, in whole steps, rounded down.
+    #[must_use]
+    pub fn last(&self, index: usize) -> Option<i64> {
+        Some(self.vital(index)?.last()?.div_euclid(PARTS))
+    }
+
     /// Returns whether the vital at `index` was measured within the window.
     #[must_use]
     pub fn is_fresh(&self, index: usize) -> bool {
@@ -205,6 +211,46 @@ impl VitalHours {
                 .map_or(0.0, |before| steps(last) - mean(before)),
             above_baseline: baseline.map_or(0.0, |baseline| steps(last - baseline)),
         })
+    }
+
+    /// Returns the mean of the filled hours, rounded down, with the held ones moved by `parts`.
+    pub(crate) fn mean_held(&self, hold: Hold, parts: i64) -> Option<i64> {
+        let before_held = i64::from(hold == Hold::WholeStay);
+        let (mut value, mut known) = (self.before.unwrap_or(0), i64::from(self.before.is_some()));
+        let mut held = before_held;
+        let (mut sum, mut count, mut moved) = (0, 0, 0);
+        for (age, measured) in self.measured.iter().enumerate().rev() {
+            if let Some(measured) = measured {
+                (value, known, held) = (*measured, 1, i64::from(hold.covers(age)));
+            }
+            sum += known * value;
+            count += known;
+            moved += known * held;
+        }
+        (count > 0).then(|| (sum + moved * parts).div_euclid(count))
+    }
+
+    /// Returns the most measured hour, with the held ones moved by `parts`.
+    pub(crate) fn most_held(&self, hold: Hold, parts: i64) -> Option<i64> {
+        let moved = |(age, mean): (usize, &Option<i64>)| {
+            mean.map(|mean| if hold.covers(age) { mean + parts } else { mean })
+        };
+        let most = self.measured.iter().enumerate().filter_map(moved).max();
+        most.or_else(|| self.before_held(hold, parts))
+    }
+
+    /// Returns the least measured hour, with the held ones moved by `parts`.
+    pub(crate) fn least_held(&self, hold: Hold, parts: i64) -> Option<i64> {
+        let moved = |(age, mean): (usize, &Option<i64>)| {
+            mean.map(|mean| if hold.covers(age) { mean + parts } else { mean })
+        };
+        let least = self.measured.iter().enumerate().filter_map(moved).min();
+        least.or_else(|| self.before_held(hold, parts))
+    }
+
+    fn before_held(&self, hold: Hold, parts: i64) -> Option<i64> {
+        let moved = if hold == Hold::WholeStay { parts } else { 0 };
+        self.before.map(|mean| mean + moved)
     }
 
     fn deviation(&self) -> Option<f64> {

@@ -74,14 +74,52 @@ pub enum Part {
 pub struct Gaussians {
     threshold: f32,
     parts: Vec<Part>,
-    /// The same by value, so that one value is compared with all parts in a row. A constant part
-    /// has a mean that nothing exceeds.
-    means: Vec<f32>,
-    precisions: Vec<f32>,
+    blocks: Vec<Block>,
 }
 
-/// Parts are computed this many at a time; rows are padded to it.
+/// Parts are computed this many at a time.
 const LANES: usize = 16;
+
+/// Some parts value by value, so that one value is compared with all of them at once. A constant
+/// part, and padding, has a mean that nothing exceeds.
+#[derive(Clone, Debug, PartialEq)]
+struct Block {
+    means: [[f32; LANES]; TERMS],
+    precisions: [[f32; LANES]; TERMS],
+}
+
+impl Block {
+    fn of(parts: &[Part]) -> Self {
+        let mut block = Self {
+            means: [[f32::MAX; LANES]; TERMS],
+            precisions: [[0.0; LANES]; TERMS],
+        };
+        for (lane, part) in parts.iter().enumerate() {
+            let Part::Fitted { mean, precision } = part else {
+                continue;
+            };
+            let columns = block.means.iter_mut().zip(&mut block.precisions);
+            for ((means, precisions), (mean, precision)) in columns.zip(mean.iter().zip(precision))
+            {
+                if let (Some(a), Some(b)) = (means.get_mut(lane), precisions.get_mut(lane)) {
+                    (*a, *b) = (*mean, *precision);
+                }
+            }
+        }
+        block
+    }
+
+    fn scores(&self, values: &[f32; TERMS]) -> [f32; LANES] {
+        let mut scores = [0.0_f32; LANES];
+        for ((means, precisions), value) in self.means.iter().zip(&self.precisions).zip(values) {
+            for ((score, mean), precision) in scores.iter_mut().zip(means).zip(precisions) {
+                let above = (value - mean).max(0.0);
+                *score += above * above * precision;
+            }
+        }
+        scores
+    }
+}
 
 impl Gaussians {
     /// Makes an ensemble of its parts; none without parts or with a threshold that is no number.
@@ -97,27 +135,9 @@ impl Gaussians {
         if parts.is_empty() || !finite || !threshold.is_finite() || threshold < 0.0 {
             return None;
         }
-        let padded = parts.len().next_multiple_of(LANES);
-        let column = |of: &dyn Fn(&Part, usize) -> f32, rest: f32| -> Vec<f32> {
-            (0..TERMS)
-                .flat_map(|term| {
-                    let values = parts.iter().map(move |part| of(part, term));
-                    values.chain(std::iter::repeat_n(rest, padded - parts.len()))
-                })
-                .collect()
-        };
-        let mean_of = |part: &Part, term: usize| match part {
-            Part::Fitted { mean, .. } => mean.get(term).copied().unwrap_or(f32::MAX),
-            Part::Constant => f32::MAX,
-        };
-        let precision_of = |part: &Part, term: usize| match part {
-            Part::Fitted { precision, .. } => precision.get(term).copied().unwrap_or(0.0),
-            Part::Constant => 0.0,
-        };
         Some(Self {
             threshold,
-            means: column(&mean_of, f32::MAX),
-            precisions: column(&precision_of, 0.0),
+            blocks: parts.chunks(LANES).map(Block::of).collect(),
             parts,
         })
     }
@@ -168,13 +188,15 @@ impl Gaussians {
     /// Counts the votes.
     #[must_use]
     pub fn tally(&self, values: &PartValues) -> Tally {
+        let threshold = self.threshold;
         let mut for_alert = 0;
-        self.each_block(values, |scores| {
+        for block in &self.blocks {
+            let scores = block.scores(&values.0);
             for_alert += scores
+                .map(|score| u32::from(score > threshold))
                 .iter()
-                .filter(|score| **score > self.threshold)
-                .count() as u32;
-        });
+                .sum::<u32>();
+        }
         Tally {
             for_alert,
             models: self.parts.len() as u32,
@@ -192,7 +214,10 @@ impl Gaussians {
     #[must_use]
     pub fn evasion(&self, hours: &Hours, hold: Hold, quarters: u16) -> (Tally, Tally) {
         let at = |towards| {
-            let values = Values::held(hours, hold, quarters, towards);
+            let values = match hold {
+                Hold::WholeStay => Values::of(hours).moved(quarters, towards),
+                hold @ Hold::Hours(_) => Values::held(hours, hold, quarters, towards),
+            };
             self.tally(&PartValues::of(&values))
         };
         (at(Towards::Silence), at(Towards::Alarm))
@@ -201,40 +226,15 @@ impl Gaussians {
     /// Returns the median model's score: what ranks patients.
     #[must_use]
     pub fn median_score(&self, values: &PartValues) -> f64 {
-        let mut scores = Vec::with_capacity(self.means.len() / TERMS);
-        self.each_block(values, |block| scores.extend_from_slice(block));
+        let mut scores = Vec::with_capacity(self.blocks.len() * LANES);
+        for block in &self.blocks {
+            scores.extend(block.scores(&values.0));
+        }
         scores.truncate(self.parts.len());
         scores.sort_unstable_by(f32::total_cmp);
         scores
             .get(scores.len() / 2)
             .map_or(0.0, |score| f64::from(*score))
-    }
-
-    fn each_block(&self, values: &PartValues, mut see: impl FnMut(&[f32; LANES])) {
-        let padded = self.means.len() / TERMS;
-        let mut means: [_; TERMS] = std::array::from_fn(|_| [].chunks_exact(LANES));
-        let mut precisions: [_; TERMS] = std::array::from_fn(|_| [].chunks_exact(LANES));
-        let columns = self
-            .means
-            .chunks_exact(padded)
-            .zip(self.precisions.chunks_exact(padded));
-        for ((mean, precision), column) in means.iter_mut().zip(&mut precisions).zip(columns) {
-            *mean = column.0.chunks_exact(LANES);
-            *precision = column.1.chunks_exact(LANES);
-        }
-        for _ in 0..padded / LANES {
-            let mut scores = [0.0_f32; LANES];
-            for ((mean, precision), value) in means.iter_mut().zip(&mut precisions).zip(values.0) {
-                let (Some(mean), Some(precision)) = (mean.next(), precision.next()) else {
-                    continue;
-                };
-                for ((score, mean), precision) in scores.iter_mut().zip(mean).zip(precision) {
-                    let above = (value - mean).max(0.0);
-                    *score += above * above * precision;
-                }
-            }
-            see(&scores);
-        }
     }
 }
 
