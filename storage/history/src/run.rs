@@ -229,12 +229,49 @@ async fn follow(
     let Some(owner) = owner.await? else {
         return Ok(());
     };
-    let mut follow = Follow::new(partition, log, &tools, progress, owner)?;
+    let positions = where_to_go_on(partition, &log, owner.head()?).await?;
+    let mut follow = Follow::new(partition, log, &tools, progress, owner, positions)?;
     follow.progress.set(partition, follow.owner.head()?);
     while !stop.is_cancelled() {
         follow.turn(&stop).await?;
     }
     follow.drain().await
+}
+
+/// Returns where the chain says to go on in the log, which must be the log that it followed and
+/// must not have gone back behind it. A chain that has followed none begins where the log does.
+async fn where_to_go_on(
+    partition: Partition,
+    log: &Log,
+    head: &Head,
+) -> Result<Positions, HistoryError> {
+    let generation = log.position(Offset(0)).generation.0;
+    let begun = head.log != [0; 16];
+    if begun && (head.log != log.log_id() || head.positions.generation != generation) {
+        return Err(HistoryError::ForeignLog(partition));
+    }
+    let mut positions = Positions {
+        generation,
+        ..head.positions
+    };
+    for (topic, next) in [
+        (Topic::Feed, &mut positions.feed),
+        (Topic::Scores, &mut positions.scores),
+        (Topic::Alerts, &mut positions.alerts),
+    ] {
+        let bounds = log.bounds(topic, partition).await?;
+        if !begun {
+            *next = bounds.start.0;
+        }
+        if *next > bounds.end.0 {
+            return Err(LogError::WentBack {
+                from: Offset(*next),
+                end: bounds.end,
+            }
+            .into());
+        }
+    }
+    Ok(positions)
 }
 
 /// Asks again while keys are unavailable; none when it is time to stop.
@@ -286,18 +323,9 @@ impl Follow {
         tools: &OwnerTools,
         progress: Progress,
         owner: Owner,
+        positions: Positions,
     ) -> Result<Self, HistoryError> {
         let head = owner.head()?;
-        let log_id = log.log_id();
-        let generation = log.position(Offset(0)).generation.0;
-        let begun = head.log != [0; 16];
-        if begun && (head.log != log_id || head.positions.generation != generation) {
-            return Err(HistoryError::ForeignLog(partition));
-        }
-        let positions = Positions {
-            generation,
-            ..head.positions
-        };
         let follow = |topic, from| log.follow(topic, partition, Offset(from));
         Ok(Self {
             feed: follow(Topic::Feed, positions.feed),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use pulseward_base::{Generation, Incarnation, Kid, Micros, ModelId, Offset, Partition};
 use pulseward_custody::{FileKeys, KeyError, KeySource};
 use pulseward_eventlog::{
-    Body, Cause, NewEntry, Position,
+    Body, Cause, LogError, NewEntry, Position,
     body::{Lane, Revoke, Score, ScorePart},
 };
 use pulseward_history::{
@@ -14,7 +14,7 @@ use pulseward_history::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Device, ROWS, World, columns, names, partitions};
+use crate::world::{Device, ROWS, World, columns, log_on, names, partitions};
 
 async fn send(world: &World, device: &Device, seqs: impl IntoIterator<Item = u64>) {
     for seq in seqs {
@@ -396,4 +396,18 @@ async fn a_store_that_follows_another_log_is_refused() {
         matches!(ended, Err(HistoryError::ForeignLog(_))),
         "{ended:?}"
     );
+}
+
+#[tokio::test]
+async fn b16_a_log_that_went_back_behind_the_store_is_refused_by_name() {
+    let mut world = World::new().await;
+    let device = world.enrol(1).await;
+    let before = world.fs.duplicate();
+    send(&world, &device, 0..3).await;
+    world.store_all(world.settings()).await.unwrap();
+    // The log's disk is restored from a copy that is older than the store.
+    world.log = log_on(&before, &world.keys).await;
+    let ended = world.store_all(world.settings()).await;
+    let went_back = matches!(ended, Err(HistoryError::Log(LogError::WentBack { .. })));
+    assert!(went_back, "{ended:?}");
 }

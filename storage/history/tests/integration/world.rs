@@ -20,7 +20,7 @@ use pulseward_crypto::{
     slips::{SealedHandle, TicketSlip, TicketTerms, record, ticket::Riders},
 };
 use pulseward_custody::{Admission, AdmitRequest, FileKeys, KeySource, memory::MemoryKeys};
-use pulseward_eventlog::{Body, Log, NewEntry, body::Bind, testing};
+use pulseward_eventlog::{Body, Log, NewEntry, body::Bind, embedded::memory::MemoryFs, testing};
 use pulseward_history::{
     Historian, HistorianTools, HistoryError, Metrics, Progress, Report, Settings, Signer, Store,
     verify,
@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) registry: Option<Arc<dyn FileKeys>>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Log,
+    /// The log's disk.
+    pub(crate) fs: MemoryFs,
     pub(crate) home: tempfile::TempDir,
 }
 
@@ -47,7 +49,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let (vault_root, vault) = (SigningKey::generate(), SigningKey::generate());
         let keys = Arc::new(MemoryKeys::new(vault_root.kid()));
-        let until = Micros(i64::MAX);
+        let (until, fs) = (Micros(i64::MAX), MemoryFs::new());
         Self {
             vault_certificate: certificate::issue(
                 &vault_root,
@@ -57,7 +59,8 @@ impl World {
                 until,
             ),
             vault,
-            log: testing::log(PARTITIONS, Arc::clone(&keys) as Arc<dyn KeySource>).await,
+            log: log_on(&fs, &keys).await,
+            fs,
             keys,
             registry: None,
             clock: Arc::new(ManualClock::new(NOW)),
@@ -123,6 +126,8 @@ impl World {
         Settings {
             commit_age: Duration::from_millis(20),
             retry_after: Duration::from_millis(5),
+            // The world's clock is not the file system's: to it, every file is old.
+            garbage_grace: Duration::from_secs(400 * 365 * 24 * 3600),
             ..Settings::new(self.home.path())
         }
     }
@@ -169,6 +174,12 @@ impl World {
             .await
             .unwrap()
     }
+}
+
+/// Opens the log on a disk, as after a restart.
+pub(crate) async fn log_on(fs: &MemoryFs, keys: &Arc<MemoryKeys>) -> Log {
+    let backend = testing::embedded(fs, testing::settings(PARTITIONS)).unwrap();
+    testing::log_on(Arc::new(backend), Arc::clone(keys) as Arc<dyn KeySource>).await
 }
 
 pub(crate) fn partitions() -> Vec<Partition> {
