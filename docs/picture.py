@@ -226,11 +226,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "demo.svg")
     parser.add_argument("--columns", type=int, default=104)
     parser.add_argument("--rows", type=int, default=44)
+    parser.add_argument("--title", help="what stands above the picture instead of the command")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds; a first build takes its time")
     parser.add_argument("command", nargs="*", default=["./demo", "--for", "25s"])
     options = parser.parse_args()
     screen = run(options.command, options.columns, options.rows, options.timeout)
-    options.out.write_text(svg(screen.whole or screen.cells, " ".join(options.command)), encoding="utf-8")
+    options.out.write_text(svg(screen.whole or screen.cells, options.title or " ".join(options.command)), encoding="utf-8")
     print(f"{options.out}: drawn")
 
 
