@@ -172,10 +172,6 @@ mod tests {
     }
 
     /// Compares a file with what it must be, or writes it when PULSEWARD_BLESS is set.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "only this test reads the variable"
-    )]
     fn keep(file: &str, content: &str) {
         let path = at_root(file);
         if std::env::var_os("PULSEWARD_BLESS").is_some() {
