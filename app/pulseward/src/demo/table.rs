@@ -75,6 +75,8 @@ const CYAN: &str = "\x1b[36m";
 /// How many devices and alerts fit on the screen.
 const DEVICES_SHOWN: usize = 12;
 const ALERTS_SHOWN: usize = 6;
+/// Where a line of refusals is broken.
+const WIDTH: usize = 100;
 
 impl Screen {
     /// Draws it, from the top left of a cleared screen.
@@ -134,16 +136,27 @@ impl Screen {
                 "\n{BOLD}Way back{RESET}, as pulseward-identity printed it: {name}"
             )?;
         }
-        let refused: Vec<_> = self
-            .rejected
-            .iter()
-            .map(|(code, count)| format!("{code} {count}"))
-            .collect();
-        if !refused.is_empty() {
-            writeln!(out, "\n{DIM}refused: {}{RESET}", refused.join(", "))?;
+        if !self.rejected.is_empty() {
+            writeln!(out, "\n{DIM}{}{RESET}", refusals(&self.rejected))?;
         }
         Ok(())
     }
+}
+
+/// Returns what was refused, in lines that fit.
+fn refusals(rejected: &BTreeMap<String, u64>) -> String {
+    let mut text = String::from("refused:");
+    let mut width = text.len();
+    for (code, count) in rejected {
+        let word = format!(" {code} {count},");
+        if width + word.len() > WIDTH {
+            text += "\n        ";
+            width = "refused:".len();
+        }
+        width += word.len();
+        text += &word;
+    }
+    text.trim_end_matches(',').to_owned()
 }
 
 #[cfg(test)]
@@ -151,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_screen_shows_devices_alerts_and_the_way_back_and_fits_24_lines() {
+    fn a_screen_shows_devices_alerts_and_the_way_back_and_fits_30_lines() {
         let device = DeviceLine {
             bed: "bed 1".into(),
             ..DeviceLine::default()
@@ -172,5 +185,21 @@ mod tests {
             assert!(drawn.contains(expected), "{expected} is missing in {drawn}");
         }
         assert!(drawn.lines().count() <= 30);
+    }
+
+    #[test]
+    fn refusals_are_broken_between_codes() {
+        let rejected = (0..20).map(|code| (format!("code_{code:02}"), 7)).collect();
+        let text = refusals(&rejected);
+        assert!(
+            text.lines().count() == 3 && text.lines().all(|line| line.len() <= WIDTH),
+            "{text}"
+        );
+        assert!(
+            text.lines()
+                .skip(1)
+                .all(|line| line.starts_with("         code_")),
+            "{text}"
+        );
     }
 }
