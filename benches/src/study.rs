@@ -50,6 +50,11 @@ impl Study {
         self.patients.get(GROUP..2 * GROUP).unwrap_or_default()
     }
 
+    /// Everybody who is not among the first to train.
+    pub(crate) fn others(&self) -> &[Patient] {
+        self.patients.get(GROUP..).unwrap_or_default()
+    }
+
     /// Everybody who is not judged.
     pub(crate) fn train_12k(&self) -> impl Iterator<Item = &Patient> {
         self.train()

@@ -162,7 +162,7 @@ impl Values {
     /// Reads the terms.
     #[must_use]
     pub fn of(hours: &Hours) -> Self {
-        Self(RECIPE.map(|term| term.value(hours, Hold::Hours(0), 0)))
+        Self(RECIPE.map(|term| term.true_value(hours)))
     }
 
     /// Reads the terms as they would be with the sensors held for `hold` and each reading moved by
@@ -217,6 +217,16 @@ fn error_parts(vital: usize, quarters: u16) -> i64 {
 }
 
 impl Term {
+    /// Returns its value: what [`Term::value`] gives when nothing is held.
+    fn true_value(self, hours: &Hours) -> Option<i64> {
+        let vital = hours.vital(self.vital)?;
+        match self.reads {
+            Reads::HighMean => vital.mean(),
+            Reads::HighMost => vital.most(),
+            Reads::LowLeast => vital.least().map(|least| -least),
+        }
+    }
+
     /// Returns its value with the held readings moved by `parts`.
     fn value(self, hours: &Hours, hold: Hold, parts: i64) -> Option<i64> {
         let vital = hours.vital(self.vital)?;

@@ -479,7 +479,13 @@ fn c8_the_hold_curve_is_monotone_in_hours_and_error() {
             }
         }
         let evasion = model.evasion(&hours, 4);
-        let score = model.score(&Values::of(&hours));
+        let values = Values::of(&hours);
+        let score = model.score(&values);
+        for towards in [Towards::Silence, Towards::Alarm] {
+            assert_eq!(values, Values::held(&hours, Hold::Hours(0), 4, towards));
+            let whole = Values::held(&hours, Hold::WholeStay, 4, towards);
+            assert_eq!(values.moved(4, towards), whole);
+        }
         assert!(evasion.low <= score && score <= evasion.high);
         if let Some(Hold::Hours(shortest)) = evasion.hold {
             let towards = if model.alerts(score) {

@@ -169,22 +169,41 @@ impl VitalHours {
             .or(self.before)
     }
 
+    /// Returns the least measured hour, or the one that stands in. Without branches: which hours were
+    /// measured is as good as random.
     pub(crate) fn least(&self) -> Option<i64> {
-        self.measured
-            .iter()
-            .copied()
-            .flatten()
-            .min()
-            .or(self.before)
+        let known = |mean: &Option<i64>| mean.unwrap_or(i64::MAX);
+        let least = self.measured.iter().map(known).fold(i64::MAX, i64::min);
+        if least == i64::MAX {
+            self.before
+        } else {
+            Some(least)
+        }
     }
 
+    /// Returns the most measured hour, likewise.
     pub(crate) fn most(&self) -> Option<i64> {
-        self.measured
-            .iter()
-            .copied()
-            .flatten()
-            .max()
-            .or(self.before)
+        let known = |mean: &Option<i64>| mean.unwrap_or(i64::MIN);
+        let most = self.measured.iter().map(known).fold(i64::MIN, i64::max);
+        if most == i64::MIN {
+            self.before
+        } else {
+            Some(most)
+        }
+    }
+
+    /// Returns the mean of the filled hours, rounded down.
+    pub(crate) fn mean(&self) -> Option<i64> {
+        let (mut value, mut known) = (self.before.unwrap_or(0), i64::from(self.before.is_some()));
+        let (mut sum, mut count) = (0, 0);
+        for measured in self.measured.iter().rev() {
+            value = measured.unwrap_or(value);
+            known |= i64::from(measured.is_some());
+            sum += value;
+            count += known;
+        }
+        // Before the first known hour the value is zero, so the sum needs no mask.
+        (count > 0).then(|| sum.div_euclid(count))
     }
 
     pub(crate) fn features(&self) -> Option<VitalFeatures> {
