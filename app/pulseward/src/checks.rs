@@ -47,6 +47,7 @@ pub struct Checks {
     board: Board,
     ready: Ready,
     clock: Arc<dyn Clock>,
+    started: Micros,
     certificate_ends: Micros,
     disk_free: Gauge,
 }
@@ -72,6 +73,7 @@ impl Checks {
             board,
             ready,
             clock: Arc::clone(&foundation.clock),
+            started: foundation.clock.now(),
             certificate_ends: foundation.certificates_end,
             disk_free: gauges.disk_free,
         };
@@ -106,10 +108,7 @@ impl Checks {
     fn judge(&self, before: &Numbers, now: &Numbers) {
         let time = self.clock.now();
         let set = |name, detail: Option<String>| self.board.set(name, detail, time);
-        set(
-            "not_ready",
-            (!self.ready.is()).then(|| "starting or draining".to_owned()),
-        );
+        readiness(&self.board, &self.ready, time);
         let rejected = now.rate(before, "pulseward_ingest_rejects_total");
         let taken = now.rate(before, "pulseward_ingest_batches_total");
         let share = rejected / (rejected + taken).max(1.0);
@@ -154,7 +153,9 @@ impl Checks {
             "key_age",
             (left < KEY_LEFT).then(|| format!("a certificate ends in {} h", left.as_secs() / 3600)),
         );
-        let probe = seconds(time) - now.get("pulseward_detector_silence_probe_timestamp_seconds");
+        // Before the first test there is as much time as between two.
+        let probed = now.get("pulseward_detector_silence_probe_timestamp_seconds");
+        let probe = seconds(time) - probed.max(seconds(self.started));
         set(
             "silence_probe",
             (probe > PROBE_AGE).then(|| "its test has not passed for a minute".to_owned()),
@@ -191,6 +192,13 @@ impl Gauges {
             certificate_ends,
         })
     }
+}
+
+/// Writes on the board whether the program takes work. Who asks for the status does so first, for
+/// the checks look once a second only.
+pub fn readiness(board: &Board, ready: &Ready, now: Micros) {
+    let detail = (!ready.is()).then(|| "starting or draining".to_owned());
+    board.set("not_ready", detail, now);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time for Prometheus")]

@@ -192,7 +192,8 @@ pub async fn keys(home: &Home, command: KeysCommand) -> anyhow::Result<ExitCode>
         seconds: u64::from(hours) * 3600,
     };
     let grant: String = admin::ask(&home.socket(), &request).await?;
-    write_private(&out, grant.as_bytes())?;
+    let grant = bytes::unhex(&grant).map_err(|_| anyhow::anyhow!("a damaged grant"))?;
+    write_private(&out, &grant)?;
     Ok(ExitCode::SUCCESS)
 }
 

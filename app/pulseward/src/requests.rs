@@ -12,6 +12,8 @@ use pulseward_crypto::slips::{GrantPurpose, grant::Classes};
 use pulseward_keys::KeysService;
 use serde::{Deserialize, Serialize};
 
+use crate::checks;
+
 /// One request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -68,12 +70,16 @@ impl admin::Handler for Operator {
 
     async fn handle(&self, request: Request) -> anyhow::Result<serde_json::Value> {
         Ok(match request {
-            Request::Status => serde_json::to_value(StatusAnswer {
-                ready: self.ready.is(),
-                started: self.started,
-                now: self.clock.now().0,
-                problems: self.board.problems(),
-            })?,
+            Request::Status => {
+                let now = self.clock.now();
+                checks::readiness(&self.board, &self.ready, now);
+                serde_json::to_value(StatusAnswer {
+                    ready: self.ready.is(),
+                    started: self.started,
+                    now: now.0,
+                    problems: self.board.problems(),
+                })?
+            }
             Request::CareToken => serde_json::Value::String(self.care_token.as_str().to_owned()),
             Request::Grant {
                 reader,

@@ -29,6 +29,9 @@ use crate::{
 /// The only care team there is until staff accounts come.
 const CARE_TEAM: Recipient = Recipient(*b"care-team-000001");
 
+/// How long a closing door waits for calls under way.
+const LINGER: Duration = Duration::from_secs(3);
+
 /// Every stage, ready to run.
 pub(super) struct Stages {
     ingest: Ingest,
@@ -167,12 +170,14 @@ impl Stages {
             .add_service(health_service)
             .add_service(reflection()?)
             .serve_with_incoming_shutdown(devices, front.clone().cancelled_owned());
+        let device_door = linger(device_door, front.clone());
         let staff_door = Ingest::limit(Server::builder())
             .tls_config(tls)?
             .add_service(alerts.service().into_server())
             .add_service(keys.into_server())
             .add_service(reflection()?)
             .serve_with_incoming_shutdown(staff, back.clone().cancelled_owned());
+        let staff_door = linger(staff_door, back.clone());
 
         let (mut front_tasks, mut back_tasks) = (JoinSet::new(), JoinSet::new());
         spawn(&mut front_tasks, "the devices' door", device_door);
@@ -195,6 +200,25 @@ impl Stages {
         spawn(&mut back_tasks, "the trimmer", trimmer.run(back.clone()));
         spawn(&mut back_tasks, "the staff's door", staff_door);
         Ok((front_tasks, back_tasks))
+    }
+}
+
+/// Serves a door until it has closed: with the last call under way, or at the latest [`LINGER`] after
+/// `closing`, for a peer that holds a stream open must not hold the drain of what lies behind.
+async fn linger<E>(
+    door: impl Future<Output = Result<(), E>>,
+    closing: CancellationToken,
+) -> Result<(), E> {
+    let too_long = async {
+        closing.cancelled().await;
+        tokio::time::sleep(LINGER).await;
+    };
+    tokio::select! {
+        closed = door => closed,
+        () = too_long => {
+            tracing::info!("a door closes on a peer that would not leave");
+            Ok(())
+        }
     }
 }
 
