@@ -9,5 +9,12 @@
     missing_docs
 )]
 
+mod demo;
 mod documents;
+mod help;
 mod house;
+mod kills;
+mod prometheus;
+mod python;
+mod signals;
+mod ward;
