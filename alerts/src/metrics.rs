@@ -125,10 +125,7 @@ impl Metrics {
                 "Waits for a log or key service that did not answer.",
             )?,
             lag: make.gauge("lag_entries", "Steps that are not taken yet.")?,
-            age: make.float(
-                "oldest_unprocessed_age_seconds",
-                "For how long steps have been waiting.",
-            )?,
+            age: make.float("lag_seconds", "For how long steps have been waiting.")?,
             partitions: Mutex::default(),
         };
         metrics.start_at_zero();

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod judge;
 pub mod metrics;
 pub mod output;
+pub mod probe;
 pub mod read;
 pub mod settings;
 pub mod state;

@@ -33,6 +33,7 @@ pub struct Metrics {
     silent_devices: IntGauge,
     silent_partitions: IntGauge,
     patients: IntGauge,
+    probe: Gauge,
     partitions: Mutex<BTreeMap<Partition, Seen>>,
 }
 
@@ -44,6 +45,8 @@ pub(crate) struct Seen {
     pub(crate) silent_devices: usize,
     pub(crate) feed_silent: bool,
     pub(crate) patients: usize,
+    /// When the silence alarm last passed its own test there; zero: not yet.
+    pub(crate) probed_seconds: f64,
 }
 
 /// Why an entry was parked.
@@ -116,10 +119,7 @@ impl Metrics {
                 CHECKPOINT_SECONDS,
             )?,
             lag: make.gauge("lag_entries", "Entries not processed yet.")?,
-            age: make.float(
-                "oldest_unprocessed_age_seconds",
-                "Age of the oldest entry not processed.",
-            )?,
+            age: make.float("lag_seconds", "Age of the oldest entry not processed.")?,
             silent_devices: make
                 .gauge("silent_devices", "Devices that were live and send nothing.")?,
             silent_partitions: make.gauge(
@@ -127,6 +127,10 @@ impl Metrics {
                 "Partitions in which no ingest is heard.",
             )?,
             patients: make.gauge("patients", "Patients watched over.")?,
+            probe: make.float(
+                "silence_probe_timestamp_seconds",
+                "When the silence alarm last passed its own test in every partition.",
+            )?,
             partitions: Mutex::default(),
         };
         metrics.start_at_zero();
@@ -241,6 +245,8 @@ impl Metrics {
         ));
         self.patients
             .set(whole(partitions.values().map(|seen| seen.patients).sum()));
+        let probed = partitions.values().map(|seen| seen.probed_seconds);
+        self.probe.set(probed.reduce(f64::min).unwrap_or(0.0));
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Drive {
     pub checkpoint_every: Duration,
     /// How often the detector's own clock goes into the feed.
     pub tick_every: Duration,
+    /// How often the silence alarm tests itself.
+    pub probe_every: Duration,
     /// The most bytes taken from the feed at once.
     pub read_bytes: usize,
     /// The most entries taken from the feed at once.
@@ -115,6 +117,7 @@ impl Default for Drive {
         Self {
             checkpoint_every: Duration::from_secs(15),
             tick_every: Duration::from_secs(1),
+            probe_every: Duration::from_secs(10),
             read_bytes: 4 << 20,
             read_entries: 1024,
             tries: 3,

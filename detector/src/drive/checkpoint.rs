@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pulseward_base::{Incarnation, Kid, Partition, Seq};
+use pulseward_base::{Incarnation, Kid, Offset, Partition, Seq, WriterId};
 use pulseward_eventlog::{
-    Body, Content, Log, LogError, NewEntry, Topic,
+    Body, Content, Log, LogError, NewEntry, ReadLimits, Topic,
     body::{Mark, MarkIncarnation, MissingRange},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     state::{
         PartitionState, Patient,
         codec::{self, Checkpoint},
+        partition::Feed,
         patient::Device,
         queue::Queue,
     },
@@ -105,7 +106,7 @@ fn place(seq: Seq) -> usize {
 pub(super) async fn save(
     (log, partition): (&Log, Partition),
     state: &mut PartitionState,
-    marks: &mut Marks,
+    (marks, owned): (&mut Marks, &mut Ownership),
     outbox: &Outbox,
     patience: &Patience<'_>,
 ) -> Result<(), Error> {
@@ -113,32 +114,145 @@ pub(super) async fn save(
     for chunk in entries.chunks(AT_ONCE) {
         patience.insist(|| log.append_all(chunk.to_vec())).await?;
     }
-    let changed = state.take_changed();
-    for chunk in changed.chunks(AT_ONCE) {
-        let entries = || {
-            chunk
-                .iter()
-                .map(|patient| state_entry(log, patient))
-                .collect()
-        };
-        match patience.insist(|| log.append_all(entries())).await {
-            Err(Error::Log(LogError::KeyErased)) => {
-                save_one_by_one(log, chunk, state, patience).await?
-            }
-            appended => {
-                appended?;
-            }
+    save_states(log, state, owned, patience).await?;
+    // What a zombie says again is dropped by all who read it, but its state would cover up a newer
+    // one. What lands behind this look is found by whoever takes over.
+    for _ in 0..ROUNDS {
+        if !owned.look((log, partition), patience).await? {
+            break;
         }
+        state.change_all();
+        save_states(log, state, owned, patience).await?;
     }
     let checkpoint = Checkpoint {
         as_of: state.as_of(),
         feed: *state.feed(),
         scores: outbox.scores,
         alerts: outbox.alerts,
+        verified: owned.verified,
     };
     let record = NewEntry::for_log(partition, Body::PartitionRecord(checkpoint.to_record()));
     let record = record.compacted(log.compaction_key(b"partition"));
     patience.insist(|| log.append(record.clone())).await?;
+    owned.written += 1;
+    owned.saved = true;
+    Ok(())
+}
+
+/// How often a zombie's states are written over in one checkpoint.
+const ROUNDS: usize = 3;
+
+/// What is known of who writes the partition's state.
+#[derive(Debug)]
+pub(super) struct Ownership {
+    /// Everything below has been seen.
+    verified: Offset,
+    /// How many entries of our own stand behind that.
+    written: u64,
+    /// Who had written before: where they write again, they are zombies.
+    predecessors: BTreeSet<WriterId>,
+    /// Whether a successor can know of us.
+    saved: bool,
+}
+
+impl Ownership {
+    pub(super) const fn new(verified: Offset, predecessors: BTreeSet<WriterId>) -> Self {
+        Self {
+            verified,
+            written: 0,
+            predecessors,
+            saved: false,
+        }
+    }
+
+    /// Looks at what others have written since the last look, and returns whether they have. Fails
+    /// when one of them is a successor.
+    async fn look(
+        &mut self,
+        (log, partition): (&Log, Partition),
+        patience: &Patience<'_>,
+    ) -> Result<bool, Error> {
+        let end = patience
+            .insist(|| log.bounds(Topic::State, partition))
+            .await?
+            .end;
+        let own = self.verified.0.saturating_add(self.written) == end.0;
+        let mut others = BTreeSet::new();
+        let mut from = self.verified;
+        while !own && from < end {
+            let limits = ReadLimits::default();
+            let entries = patience
+                .insist(|| log.read(Topic::State, partition, from, limits))
+                .await?;
+            let Some(last) = entries.last() else {
+                break;
+            };
+            from = last.position.next().offset;
+            others.extend(
+                entries
+                    .iter()
+                    .map(|entry| entry.writer)
+                    .filter(|other| *other != log.writer()),
+            );
+        }
+        if self.saved && !others.is_subset(&self.predecessors) {
+            return Err(Error::TakenOver(partition));
+        }
+        (self.verified, self.written) = (end, 0);
+        let found = !others.is_empty();
+        self.predecessors.extend(others);
+        Ok(found)
+    }
+}
+
+async fn save_states(
+    log: &Log,
+    state: &mut PartitionState,
+    owned: &mut Ownership,
+    patience: &Patience<'_>,
+) -> Result<(), Error> {
+    let feed = *state.feed();
+    let changed = state.take_changed();
+    for chunk in changed.chunks(AT_ONCE) {
+        let entries = || {
+            chunk
+                .iter()
+                .map(|patient| state_entry(log, patient, &feed))
+                .collect()
+        };
+        match patience.insist(|| log.append_all(entries())).await {
+            Ok(positions) => owned.written += u64::try_from(positions.len()).unwrap_or(0),
+            Err(Error::Log(LogError::KeyErased)) => {
+                for patient in chunk {
+                    save_one(log, patient, state, owned, patience).await?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Somebody among them was erased: keeps the others.
+async fn save_one(
+    log: &Log,
+    patient: &Patient,
+    state: &mut PartitionState,
+    owned: &mut Ownership,
+    patience: &Patience<'_>,
+) -> Result<(), Error> {
+    let feed = *state.feed();
+    match patience
+        .insist(|| log.append(state_entry(log, patient, &feed)))
+        .await
+    {
+        Ok(_) => owned.written += 1,
+        Err(Error::Log(LogError::KeyErased)) => {
+            patience.metrics.erased();
+            state.forget(patient.pseudonym);
+        }
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 
@@ -160,32 +274,8 @@ fn mark_entries(
     changed.map(entry).collect()
 }
 
-fn state_entry(log: &Log, patient: &Patient) -> NewEntry {
-    let body = Body::State(codec::encode(patient));
+fn state_entry(log: &Log, patient: &Patient, feed: &Feed) -> NewEntry {
+    let body = Body::State(codec::encode(patient, feed));
     let entry = NewEntry::for_patient(patient.slot, patient.key, body);
     entry.compacted(log.compaction_key(&patient.pseudonym.0))
-}
-
-/// Somebody among them was erased: keeps the others.
-async fn save_one_by_one(
-    log: &Log,
-    chunk: &[Patient],
-    state: &mut PartitionState,
-    patience: &Patience<'_>,
-) -> Result<(), Error> {
-    for patient in chunk {
-        match patience
-            .insist(|| log.append(state_entry(log, patient)))
-            .await
-        {
-            Err(Error::Log(LogError::KeyErased)) => {
-                patience.metrics.erased();
-                state.forget(patient.pseudonym);
-            }
-            appended => {
-                appended?;
-            }
-        }
-    }
-    Ok(())
 }

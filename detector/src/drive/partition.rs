@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Parts,
-    checkpoint::{self, Marks},
+    checkpoint::{self, Marks, Ownership},
     outbox::Outbox,
     patience::{Patience, may_pass},
     takeover::{self, Taken},
@@ -26,7 +26,7 @@ use crate::{
     facts::Fact,
     metrics::{ParkReason, Seen},
     output::{BatchOutcome, Outputs},
-    read,
+    probe, read,
     state::PartitionState,
 };
 
@@ -41,7 +41,10 @@ pub(super) struct PartitionTask {
     parked: BTreeSet<Position>,
     /// The wall clock's time at the monotonic clock's zero: ticks never step.
     epoch: Micros,
+    owned: Ownership,
     saved: Option<Position>,
+    /// When the silence alarm last passed its own test, by the wall clock.
+    probed: Option<Micros>,
 }
 
 impl PartitionTask {
@@ -63,6 +66,7 @@ impl PartitionTask {
             outbox,
             marks,
             parked,
+            owned,
         } = taken;
         let epoch = parts.clock.now().minus(parts.clock.monotonic());
         let task = Self {
@@ -74,7 +78,9 @@ impl PartitionTask {
             marks,
             parked,
             epoch,
+            owned,
             saved: None,
+            probed: None,
         };
         task.watch().await
     }
@@ -158,7 +164,35 @@ impl PartitionTask {
             return self.park(position, ParkReason::Panic).await;
         };
         self.keep(&fact, outputs);
+        if entry.writer == self.parts.log.writer() {
+            self.probe();
+        }
         Ok(())
+    }
+
+    /// Tests the silence alarm, now that something of this process has come round through the feed.
+    /// One that lags does not pass: silence would be told too late.
+    fn probe(&mut self) {
+        let (now, drive) = (self.parts.clock.now(), &self.parts.settings.drive);
+        let time = self.epoch.plus(self.parts.clock.monotonic());
+        let judgement = &self.parts.settings.judgement;
+        let lags = |log_time: Micros| log_time.until(time) > judgement.feed_silence;
+        let due = self
+            .probed
+            .is_none_or(|probed| probed.until(now) >= drive.probe_every);
+        if due
+            && self
+                .state
+                .feed()
+                .log_time
+                .is_some_and(|log_time| !lags(log_time))
+        {
+            if probe::silence_is_heard(judgement, time) {
+                self.probed = Some(now);
+            } else {
+                tracing::error!("the silence alarm does not pass its own test");
+            }
+        }
     }
 
     fn keep(&mut self, fact: &Fact, outputs: Outputs) {
@@ -244,32 +278,24 @@ impl PartitionTask {
             silent_devices: self.state.silent_devices(),
             feed_silent: self.state.feed().silent.is_some(),
             patients: self.state.patients().len(),
+            probed_seconds: self
+                .probed
+                .map_or(0.0, |at| Micros(0).until(at).as_secs_f64()),
         };
         parts.metrics.show(self.partition, seen);
         Ok(())
     }
 
+    /// Makes the state durable, if there is anything new.
     async fn save(&mut self) -> Result<(), Error> {
         if self.saved == Some(self.state.as_of()) {
             return Ok(());
         }
         let begun = self.parts.clock.monotonic();
         let patience = self.parts.patience(&self.stop);
-        // What a zombie says again is dropped, but its state would cover up a newer one.
-        if self.saved.is_some()
-            && takeover::is_taken_over(&self.parts.log, self.partition, &patience).await?
-        {
-            return Err(Error::TakenOver(self.partition));
-        }
         let place = (&self.parts.log, self.partition);
-        checkpoint::save(
-            place,
-            &mut self.state,
-            &mut self.marks,
-            &self.outbox,
-            &patience,
-        )
-        .await?;
+        let beside = (&mut self.marks, &mut self.owned);
+        checkpoint::save(place, &mut self.state, beside, &self.outbox, &patience).await?;
         self.saved = Some(self.state.as_of());
         let took = self.parts.clock.monotonic().saturating_sub(begun);
         self.parts.metrics.checkpointed(took.as_secs_f64());

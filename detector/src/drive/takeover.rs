@@ -7,7 +7,7 @@ use pulseward_base::{Offset, Partition, Pseudonym};
 use pulseward_eventlog::{Body, Content, Entry, Log, Position, ReadLimits, Topic};
 
 use super::{
-    checkpoint::Marks,
+    checkpoint::{Marks, Ownership},
     outbox::{Outbox, topics},
     patience::Patience,
 };
@@ -28,6 +28,7 @@ pub(super) struct Taken {
     pub(super) outbox: Outbox,
     pub(super) marks: Marks,
     pub(super) parked: BTreeSet<Position>,
+    pub(super) owned: Ownership,
 }
 
 /// Reads all that is durable of `partition`.
@@ -38,7 +39,11 @@ pub(super) async fn take_over(
     patience: &Patience<'_>,
 ) -> Result<Taken, Error> {
     let parked = parked(log, partition, patience).await?;
-    let (checkpoint, patients) = state(log, partition, patience).await?;
+    let Durable {
+        checkpoint,
+        patients,
+        owned,
+    } = durable(log, partition, patience).await?;
     let mut recorded = Recorded::default();
     let mut trails = Vec::new();
     for (topic, trail) in topics(checkpoint.scores, checkpoint.alerts) {
@@ -57,6 +62,7 @@ pub(super) async fn take_over(
         outbox: Outbox::new(scores, alerts),
         marks,
         parked,
+        owned,
     })
 }
 
@@ -88,38 +94,74 @@ async fn parked(
     Ok(positions)
 }
 
-/// Returns the partition's record and the patients' states. An erased patient has none.
-async fn state(
+/// What `state` holds.
+struct Durable {
+    checkpoint: Checkpoint,
+    patients: Vec<Patient>,
+    owned: Ownership,
+}
+
+/// Reads the partition's record and the patients' states. An erased patient has none.
+async fn durable(
     log: &Log,
     partition: Partition,
     patience: &Patience<'_>,
-) -> Result<(Checkpoint, Vec<Patient>), Error> {
-    let unreadable = |_| Error::State(partition);
+) -> Result<Durable, Error> {
     let compacted = patience
         .insist(|| log.compacted(Topic::State, partition))
         .await?;
-    let mut checkpoint = Checkpoint::default();
-    let mut patients = Vec::new();
+    let mut record = None;
+    let mut states = Vec::new();
+    let mut predecessors = BTreeSet::new();
     for entry in compacted.entries.into_values() {
-        match entry.content {
-            Content::Body(Body::PartitionRecord(record)) => {
-                checkpoint = Checkpoint::of_record(&record).map_err(unreadable)?;
+        predecessors.insert(entry.writer);
+        match &entry.content {
+            Content::Body(Body::PartitionRecord(body)) => {
+                record = Some((Checkpoint::of_record(body), entry.writer));
             }
             Content::Body(Body::State(bytes)) => {
-                patients.push(codec::decode(&bytes).map_err(unreadable)?);
+                let (patient, feed) = codec::decode(bytes).map_err(|_| Error::State(partition))?;
+                states.push((patient, feed, entry.writer, entry.position.offset));
             }
             Content::Erased => patience.metrics.erased(),
             _ => return Err(Error::State(partition)),
         }
     }
-    let generation = log.position(Offset(0)).generation;
-    if checkpoint.as_of.generation < generation {
-        // The last life of the log is behind us: its state goes on at the start of this one.
-        checkpoint.as_of = log.position(Offset(0));
+    let (checkpoint, owner) = match record {
+        Some((checkpoint, owner)) => (
+            checkpoint.map_err(|_| Error::State(partition))?,
+            Some(owner),
+        ),
+        None => (Checkpoint::default(), None),
+    };
+    let mut checkpoint = checkpoint;
+    for (patient, feed, writer, offset) in &states {
+        // A zombie's, which covers up what the record counts on: the run is taken up from there, and
+        // the outputs are read from their start for the indexes they have.
+        let unseen = *offset >= checkpoint.verified && Some(*writer) != owner;
+        if owner.is_some() && unseen && patient.as_of < checkpoint.as_of {
+            (checkpoint.as_of, checkpoint.feed) = (patient.as_of, *feed);
+            (checkpoint.scores, checkpoint.alerts) = (Trail::default(), Trail::default());
+        }
+    }
+    let patients = states.into_iter().map(|(patient, ..)| patient).collect();
+    let owned = Ownership::new(compacted.next, predecessors);
+    Ok(Durable {
+        checkpoint: in_this_life(log, checkpoint),
+        patients,
+        owned,
+    })
+}
+
+/// Where the last life of the log is behind us, its state goes on at the start of this one.
+fn in_this_life(log: &Log, mut checkpoint: Checkpoint) -> Checkpoint {
+    let start = log.position(Offset(0));
+    if checkpoint.as_of.generation < start.generation {
+        checkpoint.as_of = start;
         checkpoint.feed.ended = false;
         (checkpoint.scores, checkpoint.alerts) = (Trail::default(), Trail::default());
     }
-    Ok((checkpoint, patients))
+    checkpoint
 }
 
 /// Reads a topic of outputs from where its trail ends to its end, as every reader does: a cause
@@ -188,29 +230,6 @@ async fn read_all(
         from = last.position.next().offset;
         entries.into_iter().try_for_each(&mut take)?;
     }
-}
-
-/// Returns whether somebody else wrote the newest entry of the state.
-pub(super) async fn is_taken_over(
-    log: &Log,
-    partition: Partition,
-    patience: &Patience<'_>,
-) -> Result<bool, Error> {
-    let end = patience
-        .insist(|| log.bounds(Topic::State, partition))
-        .await?
-        .end;
-    let newest = Offset(end.0.saturating_sub(1));
-    let limits = ReadLimits {
-        entries: 1,
-        ..ReadLimits::default()
-    };
-    let entries = patience
-        .insist(|| log.read(Topic::State, partition, newest, limits))
-        .await?;
-    Ok(entries
-        .last()
-        .is_some_and(|entry| entry.writer != log.writer()))
 }
 
 /// Reads one entry again.

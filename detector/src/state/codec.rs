@@ -31,9 +31,10 @@ pub const MOST_BYTES: usize = 8192;
 /// "None" where a time stands.
 const NO_TIME: i64 = i64::MIN;
 
-/// Returns the bytes of `patient`.
+/// Returns the bytes of `patient`, beside what the partition knew there: wherever a patient's record
+/// turns out to be older than the partition's, the run can be taken up from it.
 #[must_use]
-pub fn encode(patient: &Patient) -> Vec<u8> {
+pub fn encode(patient: &Patient, feed: &Feed) -> Vec<u8> {
     let mut writer = Writer::with_capacity(2048);
     writer
         .u8(VERSION)
@@ -42,6 +43,7 @@ pub fn encode(patient: &Patient) -> Vec<u8> {
         .u16(patient.slot.0);
     writer.put(&patient.sealed_handle);
     patient.as_of.encode(&mut writer);
+    put_feed(feed, &mut writer);
     put_time(patient.newest, &mut writer);
     put_episode(&patient.live, &mut writer);
     put_episode(&patient.past, &mut writer);
@@ -56,8 +58,8 @@ pub fn encode(patient: &Patient) -> Vec<u8> {
     writer.into_vec()
 }
 
-/// Returns the patient that `bytes` spell.
-pub fn decode(bytes: &[u8]) -> Result<Patient, Malformed> {
+/// Returns the patient that `bytes` spell, and what the partition knew there.
+pub fn decode(bytes: &[u8]) -> Result<(Patient, Feed), Malformed> {
     let mut reader = Reader::new(bytes);
     if reader.u8()? != VERSION {
         return Err(Malformed);
@@ -66,6 +68,7 @@ pub fn decode(bytes: &[u8]) -> Result<Patient, Malformed> {
     let mut patient = Patient::new(pseudonym, key, Slot(reader.u16()?));
     patient.sealed_handle = reader.array()?;
     patient.as_of = Position::decode(&mut reader)?;
+    let feed = feed(&mut reader)?;
     patient.newest = time(&mut reader)?;
     patient.live = episode(&mut reader)?;
     patient.past = episode(&mut reader)?;
@@ -80,7 +83,7 @@ pub fn decode(bytes: &[u8]) -> Result<Patient, Malformed> {
         patient.devices.push(device);
     }
     reader.end()?;
-    Ok(patient)
+    Ok((patient, feed))
 }
 
 fn put_vital(kind: Kind, vital: &Vital, writer: &mut Writer) {
@@ -320,6 +323,24 @@ fn open(reader: &mut Reader<'_>) -> Result<Option<Open>, Malformed> {
     }
 }
 
+fn put_feed(feed: &Feed, writer: &mut Writer) {
+    put_time(feed.log_time, writer);
+    put_time(feed.ingest_heard, writer);
+    put_time(feed.back, writer);
+    put_open(feed.silent, writer);
+    writer.u8(u8::from(feed.ended));
+}
+
+fn feed(reader: &mut Reader<'_>) -> Result<Feed, Malformed> {
+    Ok(Feed {
+        log_time: time(reader)?,
+        ingest_heard: time(reader)?,
+        back: time(reader)?,
+        silent: open(reader)?,
+        ended: flag(reader)?,
+    })
+}
+
 fn put_time(time: Option<Micros>, writer: &mut Writer) {
     writer.i64(time.map_or(NO_TIME, |time| time.0));
 }
@@ -383,6 +404,9 @@ pub struct Checkpoint {
     pub scores: Trail,
     /// Its alerts.
     pub alerts: Trail,
+    /// Whoever wrote the record has seen the topic `state` up to here, and written over what a
+    /// zombie had left there.
+    pub verified: Offset,
 }
 
 impl Default for Checkpoint {
@@ -393,6 +417,7 @@ impl Default for Checkpoint {
             feed: Feed::default(),
             scores,
             alerts,
+            verified: Offset(0),
         }
     }
 }
@@ -403,14 +428,11 @@ impl Checkpoint {
     pub fn to_record(self) -> PartitionRecord {
         let mut writer = Writer::with_capacity(64);
         writer.u8(VERSION);
-        put_time(self.feed.log_time, &mut writer);
-        put_time(self.feed.ingest_heard, &mut writer);
-        put_time(self.feed.back, &mut writer);
-        put_open(self.feed.silent, &mut writer);
+        put_feed(&self.feed, &mut writer);
         writer
-            .u8(u8::from(self.feed.ended))
             .u64(self.scores.next.0)
-            .u64(self.alerts.next.0);
+            .u64(self.alerts.next.0)
+            .u64(self.verified.0);
         PartitionRecord {
             as_of: self.as_of,
             log_time: self.feed.log_time.unwrap_or_default(),
@@ -426,13 +448,7 @@ impl Checkpoint {
         if reader.u8()? != VERSION {
             return Err(Malformed);
         }
-        let feed = Feed {
-            log_time: time(&mut reader)?,
-            ingest_heard: time(&mut reader)?,
-            back: time(&mut reader)?,
-            silent: open(&mut reader)?,
-            ended: flag(&mut reader)?,
-        };
+        let feed = feed(&mut reader)?;
         let scores = Trail {
             last: record.last_score,
             next: Offset(reader.u64()?),
@@ -441,12 +457,14 @@ impl Checkpoint {
             last: record.last_alert,
             next: Offset(reader.u64()?),
         };
+        let verified = Offset(reader.u64()?);
         reader.end()?;
         Ok(Self {
             as_of: record.as_of,
             feed,
             scores,
             alerts,
+            verified,
         })
     }
 }

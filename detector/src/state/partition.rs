@@ -169,16 +169,29 @@ impl PartitionState {
         self.changed.remove(&patient);
     }
 
+    /// Takes every patient for changed: what is durable may be older than what was saved.
+    pub fn change_all(&mut self) {
+        self.changed.extend(self.patients.keys());
+    }
+
     /// Returns the patients that changed since they were last taken, complete up to now.
     pub fn take_changed(&mut self) -> Vec<Patient> {
         let as_of = self.as_of;
-        let changed = std::mem::take(&mut self.changed);
-        let patients = changed.into_iter().filter_map(|pseudonym| {
-            let patient = self.patients.get_mut(&pseudonym)?;
-            patient.as_of = patient.as_of.max(as_of);
-            Some(patient.clone())
+        let mut taken = Vec::new();
+        // One that is ahead is durable where it stands, and cannot be told of from here.
+        let ahead = |patient: &Patient| patient.as_of > as_of;
+        self.changed.retain(|pseudonym| {
+            let Some(patient) = self.patients.get_mut(pseudonym) else {
+                return false;
+            };
+            if ahead(patient) {
+                return true;
+            }
+            patient.as_of = as_of;
+            taken.push(patient.clone());
+            false
         });
-        patients.collect()
+        taken
     }
 
     /// Returns the devices whose queues moved since they were last taken.

@@ -3,20 +3,24 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::Registry;
+use pulseward_base::Pseudonym;
 use pulseward_custody::KeySource as _;
 use pulseward_detector::{
     Error,
+    output::Subject,
+    settings::Drive,
     state::{Patient, codec},
 };
 use pulseward_eventlog::{
-    Body, Class, Content, RawAppend, Topic,
+    Body, Class, Content, NewEntry, RawAppend, Topic,
     body::{AlertState, Severity},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     scene::{ILL, WELL},
-    world::{PARTITION, World},
+    world::{PARTITION, SLOT, World},
 };
 
 /// Health, illness, one device silent, health again: some seconds of each.
@@ -59,14 +63,14 @@ async fn b6_a_detector_killed_at_200_points_says_the_same_to_the_byte() {
     assert!(world.taken().await == expect, "not the same");
     let (state, _) = world.oracle().await;
     for (pseudonym, bytes) in world.states().await {
-        let kept = codec::decode(&bytes).unwrap();
+        let (kept, feed) = codec::decode(&bytes).unwrap();
         let whole = &state.patients()[&pseudonym];
         let expect = Patient {
             as_of: kept.as_of,
             ..whole.clone()
         };
         assert_eq!(
-            codec::encode(&expect),
+            codec::encode(&expect, &feed),
             bytes,
             "b9: states and baselines are equal"
         );
@@ -87,10 +91,16 @@ async fn b7_what_a_zombie_says_again_is_dropped() {
     for second in 0..30 {
         episode(&mut world, second % 10 >= 5).await;
     }
-    let noticed = tokio::time::timeout(Duration::from_secs(60), first)
+    let notices = async {
+        while !first.is_finished() {
+            world.pass().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), notices)
         .await
         .expect("it notices");
-    assert!(matches!(noticed.unwrap(), Err(Error::TakenOver(_))));
+    assert!(matches!(first.await.unwrap(), Err(Error::TakenOver(_))));
     world.until_said().await;
     stop.cancel();
     second.await.unwrap().unwrap();
@@ -190,4 +200,132 @@ async fn marks_tell_what_has_arrived_and_what_was_signed() {
             _ => None,
         });
     assert_eq!(queue.digests[69 % 64][..], newest.unwrap().0[..8]);
+}
+
+#[tokio::test]
+async fn b10_c19_the_detectors_own_clock_finds_that_all_ingests_are_gone_and_the_alarm_tests_itself()
+ {
+    let mut world = three_patients().await;
+    for _ in 0..3 {
+        episode(&mut world, false).await;
+    }
+    let stop = CancellationToken::new();
+    let drive = Drive {
+        tick_every: Duration::from_millis(2),
+        checkpoint_every: Duration::from_millis(5),
+        ..Drive::default()
+    };
+    let registry = Registry::new();
+    let running = tokio::spawn(world.detector_with(drive, &registry, stop.clone()).await);
+    let tested = async {
+        while probed(&registry) < 1.8e9 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), tested)
+        .await
+        .expect("c19: the alarm tests itself");
+    // Nobody else's clock goes on.
+    let alerts = async {
+        while world
+            .log
+            .bounds(Topic::Alerts, PARTITION)
+            .await
+            .unwrap()
+            .end
+            .0
+            == 0
+        {
+            world.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), alerts)
+        .await
+        .expect("one alert");
+    world.clock.advance(Duration::from_secs(600));
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    world.finish().await;
+    let alerts = world
+        .taken()
+        .await
+        .into_iter()
+        .filter_map(|(_, body)| match body {
+            Body::Alert(alert) => Some((alert.what, alert.state, alert.pseudonym)),
+            _ => None,
+        });
+    let feed_silent = (
+        Subject::FeedSilent.number(),
+        AlertState::Raised,
+        Pseudonym::ZERO,
+    );
+    assert_eq!(alerts.collect::<Vec<_>>(), [feed_silent]);
+}
+
+#[tokio::test]
+async fn b21_keys_that_are_not_at_hand_are_waited_for_and_nothing_is_skipped() {
+    let mut world = three_patients().await;
+    for second in 0..6 {
+        episode(&mut world, second >= 3).await;
+    }
+    let stop = CancellationToken::new();
+    // Opened with keys, and left without them before it reads.
+    let detector = world.detector(stop.clone()).await;
+    world.keys.set_unavailable(true);
+    let running = tokio::spawn(detector);
+    let waited = tokio::time::timeout(Duration::from_millis(100), world.until_said()).await;
+    assert!(waited.is_err(), "it does not go on without the keys");
+    assert_eq!(world.taken().await.len(), 0);
+    world.keys.set_unavailable(false);
+    world.until_said().await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert!(world.taken().await == world.expect().await, "not the same");
+}
+
+fn probed(registry: &Registry) -> f64 {
+    let families = registry.gather();
+    let name = "pulseward_detector_silence_probe_timestamp_seconds";
+    let family = families
+        .iter()
+        .find(|family| family.name() == name)
+        .unwrap();
+    family.get_metric()[0].get_gauge().get_value()
+}
+
+#[tokio::test]
+async fn b7_a_state_that_a_zombie_covers_up_is_found_and_built_anew() {
+    let mut world = three_patients().await;
+    for second in 0..8 {
+        episode(&mut world, second >= 4).await;
+    }
+    world.finish().await;
+    let old = world.states().await;
+    for second in 0..8 {
+        episode(&mut world, second < 4).await;
+    }
+    world.finish().await;
+    // The zombie had this ready, and the last run has ended behind it.
+    let zombie = world.fresh_log().await;
+    for (patient, bytes) in old.into_iter().take(2) {
+        let key = world.key(patient.0[0]);
+        let entry = NewEntry::for_patient(SLOT, key, Body::State(bytes));
+        let compaction = zombie.compaction_key(&patient.0);
+        zombie.append(entry.compacted(compaction)).await.unwrap();
+    }
+    for second in 0..4 {
+        episode(&mut world, second < 2).await;
+    }
+    world.finish().await;
+    assert!(world.taken().await == world.expect().await, "not the same");
+    let (state, _) = world.oracle().await;
+    for (pseudonym, bytes) in world.states().await {
+        let (kept, feed) = codec::decode(&bytes).unwrap();
+        let whole = Patient {
+            as_of: kept.as_of,
+            ..state.patients()[&pseudonym].clone()
+        };
+        assert_eq!(codec::encode(&whole, &feed), bytes);
+    }
 }

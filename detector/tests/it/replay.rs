@@ -6,7 +6,7 @@ use pulseward_detector::{
     judge::teller::Recorded,
     output::Output,
     settings::Judgement,
-    state::{PartitionState, Patient, codec},
+    state::{PartitionState, Patient, codec, partition::Feed},
 };
 use pulseward_eventlog::{Body, Position};
 use pulseward_vitals::Kind;
@@ -67,7 +67,7 @@ fn eventful() -> Scene {
 /// What the log would hold: outputs that reached it, and the records of the state.
 struct Durable {
     outputs: Vec<(Position, Output)>,
-    partition: (Position, pulseward_detector::state::partition::Feed),
+    partition: (Position, Feed),
     patients: std::collections::BTreeMap<Pseudonym, Vec<u8>>,
 }
 
@@ -94,7 +94,7 @@ impl Durable {
         let patients = self
             .patients
             .values()
-            .map(|bytes| codec::decode(bytes).unwrap())
+            .map(|bytes| codec::decode(bytes).unwrap().0)
             .collect();
         PartitionState::new(ORIGIN, Judgement::default()).restored(
             self.partition,
@@ -103,9 +103,9 @@ impl Durable {
         )
     }
 
-    fn keep(&mut self, patients: impl IntoIterator<Item = Patient>) {
+    fn keep(&mut self, patients: impl IntoIterator<Item = Patient>, feed: Feed) {
         for patient in patients {
-            let bytes = codec::encode(&patient);
+            let bytes = codec::encode(&patient, &feed);
             assert!(bytes.len() <= codec::MOST_BYTES);
             self.patients.insert(patient.pseudonym, bytes);
         }
@@ -126,7 +126,7 @@ impl Durable {
                 }
             }
             if (count + 1) % every == 0 {
-                self.keep(state.take_changed());
+                self.keep(state.take_changed(), *state.feed());
                 self.partition = (state.as_of(), *state.feed());
             }
         }
@@ -150,7 +150,7 @@ fn bytes(state: &PartitionState) -> Vec<Vec<u8>> {
     state
         .patients()
         .values()
-        .map(|patient| codec::encode(&whole(patient)))
+        .map(|patient| codec::encode(&whole(patient), state.feed()))
         .collect()
 }
 
@@ -183,7 +183,10 @@ fn b6_a_detector_stopped_between_two_state_records_says_the_same_to_the_byte() {
             let mut durable = Durable::new();
             let mut state = durable.run(&scene, stop, 29);
             let changed = state.take_changed().into_iter();
-            durable.keep(changed.filter(|patient| patient.pseudonym.0[0] % 3 != which));
+            durable.keep(
+                changed.filter(|patient| patient.pseudonym.0[0] % 3 != which),
+                *state.feed(),
+            );
             let state = durable.run(&scene, scene.facts.len(), 29);
             assert_eq!(durable.outputs, expect, "stopped at {stop}");
             assert_eq!(bytes(&state), end, "stopped at {stop}");
@@ -224,6 +227,7 @@ fn a_checkpoint_that_reads_as_it_was_written() {
         feed: *run.state.feed(),
         scores: Trail::default(),
         alerts: Trail::default(),
+        verified: pulseward_base::Offset(4),
     };
     assert_eq!(
         Checkpoint::of_record(&checkpoint.to_record()),

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::scene::{SECOND, START};
 
 pub const PARTITION: Partition = Partition(0);
-const SLOT: Slot = Slot(3);
+pub const SLOT: Slot = Slot(3);
 
 /// A device in a session that never ends.
 struct Device {
@@ -75,6 +75,10 @@ impl World {
     /// Returns the log as a process that was just started has it.
     pub async fn fresh_log(&self) -> Log {
         testing::log_on(Arc::clone(&self.backend), Arc::clone(&self.keys) as _).await
+    }
+
+    pub fn key(&self, number: u8) -> KeyId {
+        self.devices[&number].facts.key
     }
 
     pub fn now(&self) -> i64 {
@@ -205,11 +209,20 @@ impl World {
             retry_after: Duration::from_millis(1),
             ..Drive::default()
         };
+        self.detector_with(drive, &Registry::new(), stop).await
+    }
+
+    pub async fn detector_with(
+        &self,
+        drive: Drive,
+        registry: &Registry,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), pulseward_detector::Error>> + use<> {
         let settings = Settings {
             judgement: Judgement::default(),
             drive,
         };
-        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let metrics = Metrics::new(registry).unwrap();
         let clock = Arc::clone(&self.clock) as _;
         let detector = Detector::new(self.fresh_log().await, settings, metrics, clock);
         async move { detector.run([PARTITION], stop).await }
@@ -266,6 +279,7 @@ impl World {
                 (
                     pulseward_detector::state::codec::decode(&bytes)
                         .unwrap()
+                        .0
                         .pseudonym,
                     bytes,
                 )

@@ -10,6 +10,16 @@ fn open_alert(id: u8) -> Option<Open> {
     })
 }
 
+fn full_feed() -> Feed {
+    Feed {
+        log_time: Some(Micros(1)),
+        ingest_heard: Some(Micros(2)),
+        back: Some(Micros(3)),
+        silent: open_alert(9),
+        ended: true,
+    }
+}
+
 fn full_episode() -> Episode {
     let vote = Vote {
         certain: Some(Severity::Urgent),
@@ -105,9 +115,9 @@ fn the_fullest_state_is_within_its_bound_and_reads_as_it_was_written() {
         .map(|ring| ring.buckets.len())
         .sum();
     assert_eq!(buckets, 6 + 15 + 12);
-    let bytes = encode(&patient);
+    let bytes = encode(&patient, &full_feed());
     assert!(bytes.len() <= MOST_BYTES, "{} bytes", bytes.len());
-    assert_eq!(decode(&bytes), Ok(patient));
+    assert_eq!(decode(&bytes), Ok((patient, full_feed())));
 }
 
 #[test]
@@ -121,13 +131,16 @@ fn every_kinds_plausible_range_fits_a_bucket() {
         }
         let mut patient = full();
         patient.vitals.get_mut(kind).unwrap().windows = windows;
-        assert_eq!(decode(&encode(&patient)), Ok(patient));
+        assert_eq!(
+            decode(&encode(&patient, &full_feed())),
+            Ok((patient, full_feed()))
+        );
     }
 }
 
 #[test]
 fn every_cut_and_every_other_version_is_malformed() {
-    let bytes = encode(&full());
+    let bytes = encode(&full(), &full_feed());
     for length in 0..bytes.len() {
         assert_eq!(decode(&bytes[..length]), Err(Malformed));
     }
@@ -150,7 +163,12 @@ fn the_layout_of_an_empty_state_is_frozen() {
         &[4, 3],                               // slot
         &[5; 44],                              // sealed handle
         &[6, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0], // as of
-        &none,                                 // newest
+        &none,
+        &none,
+        &none,
+        &[0],
+        &[0],  // the feed: times, open, ended
+        &none, // newest
         &none,
         &[0],
         &[0], // live: last vote, votes, open
@@ -160,7 +178,7 @@ fn the_layout_of_an_empty_state_is_frozen() {
         &[0],
         &[0], // vitals, devices
     ];
-    assert_eq!(encode(&patient), expect.concat());
+    assert_eq!(encode(&patient, &Feed::default()), expect.concat());
 }
 
 #[test]
@@ -170,7 +188,7 @@ fn a_bucket_that_cannot_be_is_malformed() {
     let mut windows = Windows::default();
     windows.add(Micros(0), 700);
     patient.vitals.get_mut(&Kind::HeartRate).unwrap().windows = windows;
-    let good = encode(&patient);
+    let good = encode(&patient, &full_feed());
     assert!(decode(&good).is_ok());
     // One reading of 70.0, 550 steps above the lowest there may be.
     let bucket = [1, 0, 0x26, 2, 0, 0, 0x26, 2, 0x26, 2];
@@ -190,13 +208,13 @@ proptest! {
     fn foreign_bytes_give_a_state_of_one_spelling_or_malformed(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {
-        let mut bytes = encode(&full());
+        let mut bytes = encode(&full(), &full_feed());
         for (place, byte) in flips {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        if let Ok(patient) = decode(&bytes) {
-            prop_assert_eq!(encode(&patient), bytes);
+        if let Ok((patient, feed)) = decode(&bytes) {
+            prop_assert_eq!(encode(&patient, &feed), bytes);
         }
     }
 
@@ -204,8 +222,8 @@ proptest! {
     fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
         let versioned = [&[VERSION][..], &bytes].concat();
         for bytes in [bytes, versioned] {
-            if let Ok(patient) = decode(&bytes) {
-                prop_assert_eq!(encode(&patient), bytes);
+            if let Ok((patient, feed)) = decode(&bytes) {
+                prop_assert_eq!(encode(&patient, &feed), bytes);
             }
         }
     }
