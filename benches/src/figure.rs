@@ -1,6 +1,9 @@
 //! What a figure is: a headline that can be compared, and the lines that explain it.
 
-use std::{fmt::Display, fs};
+use std::{
+    fmt::{self, Display, Formatter},
+    fs,
+};
 
 use serde::Serialize;
 
@@ -18,6 +21,11 @@ pub(crate) struct Figure {
     met: bool,
     unit: &'static str,
     machine: String,
+    /// What the other number is, with its unit.
+    #[serde(skip)]
+    peer: &'static str,
+    #[serde(skip)]
+    goal: String,
     #[serde(skip)]
     lines: Vec<String>,
 }
@@ -27,6 +35,22 @@ pub(crate) struct Figure {
 pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
+    /// Of ours over theirs.
+    RatioAtLeast(f64),
+    /// Of ours over theirs.
+    RatioAtMost(f64),
+}
+
+/// What a figure needs is not here: it cannot be measured, and nothing is wrong.
+#[derive(Debug)]
+pub(crate) struct CannotRun(pub(crate) String);
+
+impl std::error::Error for CannotRun {}
+
+impl Display for CannotRun {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Figure {
@@ -37,21 +61,32 @@ impl Figure {
         against: f64,
         target: Target,
     ) -> Self {
-        let (target, met) = match target {
-            Target::AtLeast(target) => (target, ours >= target),
-            Target::AtMost(target) => (target, ours <= target),
+        let ratio = if against == 0.0 { 0.0 } else { ours / against };
+        let (target, met, goal) = match target {
+            Target::AtLeast(target) => (target, ours >= target, format!("≥ {target}")),
+            Target::AtMost(target) => (target, ours <= target, format!("≤ {target}")),
+            Target::RatioAtLeast(target) => (target, ratio >= target, format!("ratio ≥ {target}")),
+            Target::RatioAtMost(target) => (target, ratio <= target, format!("ratio ≤ {target}")),
         };
         Self {
             name,
             ours,
             against,
-            ratio: if against == 0.0 { 0.0 } else { ours / against },
+            ratio,
             target,
             met,
             unit,
             machine: machine(),
+            peer: "",
+            goal,
             lines: Vec::new(),
         }
+    }
+
+    /// Says what ours is compared with, beginning with its unit.
+    pub(crate) const fn versus(mut self, peer: &'static str) -> Self {
+        self.peer = peer;
+        self
     }
 
     pub(crate) fn with_lines(mut self, lines: Vec<String>) -> Self {
@@ -79,6 +114,40 @@ impl Figure {
             if self.met { "met" } else { "missed" },
             self.machine,
         );
+    }
+}
+
+/// Prints the table that the README shows.
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+pub(crate) fn print_markdown(figures: &[Figure]) {
+    println!("| figure | measured | against | ratio | target | met |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for figure in figures {
+        let (against, ratio) = if figure.against == 0.0 {
+            ("–".to_owned(), "–".to_owned())
+        } else {
+            let against = format!("{} {}", short(figure.against), figure.peer);
+            (against, format!("{:.2}", figure.ratio))
+        };
+        println!(
+            "| `{}` | {} {} | {} | {ratio} | {} | {} |",
+            figure.name,
+            short(figure.ours),
+            figure.unit,
+            against.trim_end(),
+            figure.goal,
+            if figure.met { "yes" } else { "**no**" },
+        );
+    }
+}
+
+/// A number with three or four digits that count.
+fn short(number: f64) -> String {
+    match number.abs() {
+        1000.0.. => format!("{number:.0}"),
+        100.0.. => format!("{number:.1}"),
+        10.0.. => format!("{number:.2}"),
+        _ => format!("{number:.3}"),
     }
 }
 

@@ -1,0 +1,9 @@
+//! Figures of the pipeline itself: what a batch costs on its way, against the least that it could.
+
+pub(crate) mod accept;
+pub(crate) mod append;
+pub(crate) mod parquet;
+mod readings;
+pub(crate) mod start;
+mod timing;
+pub(crate) mod wire;
