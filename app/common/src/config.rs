@@ -161,7 +161,8 @@ macro_rules! section {
 
 /// Reads a value written on a command line as a file would have it between quotes.
 pub fn parse<T: Setting>(text: &str) -> Result<T, String> {
-    T::read(&toml::Value::String(text.to_owned())).map_err(|problem| format!("{problem}, but takes {}", T::TAKES))
+    T::read(&toml::Value::String(text.to_owned()))
+        .map_err(|problem| format!("{problem}, but takes {}", T::TAKES))
 }
 
 /// Writes the page that documents `keys` of the program called `program`.
@@ -208,7 +209,10 @@ pub fn example(program: &str, keys: &[KeyDoc]) -> String {
         } else {
             file += "\n";
         }
-        let bare = matches!(doc.takes, <bool as Setting>::TAKES | <u64 as Setting>::TAKES);
+        let bare = matches!(
+            doc.takes,
+            <bool as Setting>::TAKES | <u64 as Setting>::TAKES
+        );
         let quote = if bare { "" } else { "\"" };
         file += &format!(
             "# {}\n{} = {quote}{}{quote}\n",
