@@ -22,5 +22,13 @@ pub mod judge;
 pub mod dataset;
 pub mod measure;
 
-pub mod evaluate;
 pub mod train;
+
+pub mod evaluate;
+
+pub mod gate;
+
+pub mod attack;
+
+pub mod registry;
+pub mod report;

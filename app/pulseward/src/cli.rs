@@ -3,9 +3,10 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use pulseward_app::{logging, passphrase::PassphraseArgs};
+use pulseward_app::{SystemClock, logging, passphrase::PassphraseArgs};
+use pulseward_base::Clock as _;
 
-use crate::{client, config::Config, demo, home::Home, up, verify};
+use crate::{client, config::Config, demo, home::Home, model, up, verify};
 
 /// Vital signs from wearables and phones to alerts that clinicians can trust. Not a medical device.
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ enum Command {
     /// Access for data scientists.
     #[command(subcommand)]
     Keys(client::KeysCommand),
+    /// Models away from patients: train, judge, attack, compare, promote, roll back.
+    #[command(subcommand)]
+    Model(Box<model::ModelCommand>),
     /// Proves, without a running program, that every stored row is what its device signed.
     Verify,
     /// Shows the whole of Pulseward with a simulated ward and hostile devices.
@@ -90,6 +94,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Status => client::status(&home).await,
             Command::Alerts(command) => client::alerts(&home, command).await,
             Command::Keys(command) => client::keys(&home, command).await,
+            Command::Model(command) => {
+                model::run(*command, &cli.passphrase, SystemClock::start().now())
+            }
             Command::Verify => verify::verify(&home, &cli.passphrase).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::ConfigDocs => client::config_docs(),

@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod foundation;
 pub mod home;
+pub mod model;
 pub mod requests;
 mod trimmer;
 pub mod up;

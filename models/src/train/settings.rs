@@ -108,10 +108,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             constancy: Constancy::HALF,
-            anchor_threshold: 2.3,
+            anchor_threshold: 4.85,
             parts: 201,
-            gaussians_threshold: 4.0,
-            deterioration_threshold: -2.5,
+            gaussians_threshold: 13.0,
+            deterioration_threshold: -2.7,
             rhythm_threshold: 0.0,
             windows_a_patient: 24,
             ridge: 100.0,

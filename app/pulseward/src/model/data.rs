@@ -1,0 +1,302 @@
+//! Files of studies as sources to train on.
+
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
+
+use anyhow::{Context as _, bail, ensure};
+use flate2::read::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use pulseward_base::{Micros, Pseudonym, bytes::unhex};
+use pulseward_crypto::hash::sha256;
+use pulseward_models::{
+    anchor::Constancy,
+    dataset::{BeatRecord, plain_text, read_annotations, read_hourly},
+    train::{Beats, Cohort, Line, Pool, Progress, Selection, Settings, Stays, Step, pseudonym_of},
+};
+use pulseward_vitals::{Kind, training::TrainingSource};
+
+use super::args::{DataArgs, FitArgs};
+
+/// The most bytes of an archive once unpacked.
+const MOST_BYTES: u64 = 1 << 28;
+
+/// The clock of the annotated recordings, in units a second.
+const UNITS_A_SECOND: u32 = 360;
+
+/// Reads all files and gathers what is selected.
+pub(super) fn gather(args: &DataArgs) -> anyhow::Result<Pool> {
+    let mut sources = Vec::new();
+    for path in &args.data {
+        sources.push(source(path)?);
+    }
+    let mut sources: Vec<&mut dyn TrainingSource> = sources
+        .iter_mut()
+        .map(|source| &mut **source as &mut dyn TrainingSource)
+        .collect();
+    let bar = Bar::new();
+    let pool = Pool::gather(&mut sources, selection(args)?, &mut |progress| {
+        bar.show(progress)
+    })?;
+    bar.finish();
+    ensure!(
+        !pool.stays().is_empty(),
+        "nobody is left to train or judge on"
+    );
+    Ok(pool)
+}
+
+/// Reads one file.
+pub(super) fn source(path: &Path) -> anyhow::Result<Box<dyn TrainingSource>> {
+    let bytes = fs::read(path).with_context(|| format!("couldn't read {}", path.display()))?;
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let digest = sha256(&[&bytes]);
+    if name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz") {
+        let records = beats(&bytes).with_context(|| format!("couldn't read {}", path.display()))?;
+        return Ok(Box::new(Beats {
+            name,
+            digest,
+            units_a_second: UNITS_A_SECOND,
+            records,
+        }));
+    }
+    let patients = read_hourly(&plain_text(&bytes)?)
+        .with_context(|| format!("couldn't read {}", path.display()))?;
+    Ok(Box::new(Stays {
+        name,
+        digest,
+        patients,
+    }))
+}
+
+/// The annotations in an archive, by subject. Records 201 and 202 of the MIT-BIH database are one's.
+fn beats(bytes: &[u8]) -> anyhow::Result<Vec<(String, BeatRecord)>> {
+    let mut archive = Vec::new();
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        MultiGzDecoder::new(bytes)
+            .take(MOST_BYTES)
+            .read_to_end(&mut archive)?;
+    } else {
+        archive.extend_from_slice(bytes);
+    }
+    let mut records = Vec::new();
+    let mut rest = archive.as_slice();
+    while let Some((header, after)) = rest.split_at_checked(512) {
+        let text = |from: usize, to: usize| {
+            let field = header.get(from..to).unwrap_or_default();
+            String::from_utf8_lossy(field)
+                .trim_matches(['\0', ' '])
+                .to_owned()
+        };
+        let name = text(0, 100);
+        if name.is_empty() {
+            break;
+        }
+        let size = usize::from_str_radix(&text(124, 136), 8).context("a header without a size")?;
+        let (file, after) = after
+            .split_at_checked(size.next_multiple_of(512))
+            .context("the archive is cut")?;
+        rest = after;
+        let file_name = Path::new(&name).file_name().and_then(|name| name.to_str());
+        if let Some(record) = file_name.and_then(|name| name.strip_suffix(".atr")) {
+            let subject = if record == "202" { "201" } else { record };
+            let annotations = read_annotations(file.get(..size).unwrap_or_default())?;
+            records.push((subject.to_owned(), annotations));
+        }
+    }
+    ensure!(
+        !records.is_empty(),
+        "there are no annotations in the archive"
+    );
+    Ok(records)
+}
+
+fn selection(args: &DataArgs) -> anyhow::Result<Selection> {
+    let kinds = args.kinds.as_ref().map(|kinds| {
+        let named =
+            |name: &str| Kind::from_name(name).with_context(|| format!("no kind is called {name}"));
+        kinds
+            .split(',')
+            .map(|name| named(name.trim()))
+            .collect::<anyhow::Result<Vec<_>>>()
+    });
+    let exclude = args
+        .exclude
+        .as_ref()
+        .map(|path| -> anyhow::Result<BTreeSet<Pseudonym>> {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("couldn't read {}", path.display()))?;
+            Ok(text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(patient)
+                .collect())
+        });
+    Ok(Selection {
+        from: args.from.as_deref().map(time).transpose()?,
+        to: args.to.as_deref().map(time).transpose()?,
+        kinds: kinds.transpose()?,
+        cohort: args
+            .cohort
+            .as_deref()
+            .map(cohort)
+            .transpose()?
+            .unwrap_or_default(),
+        exclude: exclude.transpose()?.unwrap_or_default(),
+        ..Selection::default()
+    })
+}
+
+/// A pseudonym in hexadecimal, or a name in a study.
+fn patient(text: &str) -> Pseudonym {
+    let bytes = unhex(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or_else(|| pseudonym_of(text), Pseudonym)
+}
+
+fn cohort(text: &str) -> anyhow::Result<Cohort> {
+    let mut cohort = Cohort::default();
+    for part in text.split(',') {
+        let (name, value) = part
+            .split_once('=')
+            .with_context(|| format!("{part} has no value"))?;
+        let range = || -> anyhow::Result<(u8, u8)> {
+            let (from, to) = value
+                .split_once('-')
+                .with_context(|| format!("{value} is no range"))?;
+            Ok((from.parse()?, to.parse()?))
+        };
+        match name.trim() {
+            "age" => {
+                let (least, most) = range()?;
+                (cohort.least_age, cohort.most_age) = (Some(least), Some(most));
+            }
+            "part" => cohort.hundredths = Some(range()?),
+            "sex" => {
+                cohort.male = Some(match value {
+                    "m" => true,
+                    "f" => false,
+                    _ => bail!("{value} is neither f nor m"),
+                });
+            }
+            other => bail!("a cohort knows age, sex and part, not {other}"),
+        }
+    }
+    Ok(cohort)
+}
+
+/// Microseconds, or a day.
+fn time(text: &str) -> anyhow::Result<Micros> {
+    if let Ok(micros) = text.parse() {
+        return Ok(Micros(micros));
+    }
+    let fields: Vec<i64> = text
+        .split('-')
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let &[year, month, day] = fields.as_slice() else {
+        bail!("{text} is neither a day nor microseconds")
+    };
+    ensure!(
+        (1..=12).contains(&month) && (1..=31).contains(&day) && (1..=9999).contains(&year),
+        "{text} is no day"
+    );
+    // Days of the civil calendar, counted in years that begin in March.
+    let (year, month) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
+    Ok(Micros(days * 86_400_000_000))
+}
+
+pub(super) fn line(name: &str) -> anyhow::Result<Line> {
+    let names: Vec<_> = Line::ALL.iter().map(|line| line.name()).collect();
+    Line::from_name(name).with_context(|| format!("no line is called {name}: {}", names.join(", ")))
+}
+
+pub(super) fn settings(line: Line, args: &FitArgs) -> anyhow::Result<Settings> {
+    let mut settings = Settings::default();
+    if let Some(threshold) = args.threshold {
+        ensure!(threshold.is_finite(), "the threshold is no number");
+        match line {
+            Line::Anchor => settings.anchor_threshold = threshold,
+            #[expect(clippy::cast_possible_truncation, reason = "votes are counted in f32")]
+            Line::Gaussians => settings.gaussians_threshold = threshold as f32,
+            Line::Deterioration => settings.deterioration_threshold = threshold,
+            Line::Rhythm => settings.rhythm_threshold = threshold,
+        }
+    }
+    if let Some(percent) = args.constancy {
+        settings.constancy = Constancy::percent(percent).context("more than 100 percent")?;
+    }
+    if let Some(parts) = args.parts {
+        ensure!(
+            (1..=4096).contains(&parts),
+            "an ensemble has 1 to 4096 parts"
+        );
+        settings.parts = parts;
+    }
+    Ok(settings)
+}
+
+/// Progress for people; nothing is shown where nobody watches.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg:24} {wide_bar} {pos:>9}/{len:9} {eta:>5}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    pub(super) fn show(&self, progress: Progress) {
+        let message = match progress.step {
+            Step::Read => "reading rows",
+            Step::Windows => "making windows",
+            Step::Fit => "fitting",
+        };
+        self.at(message, progress.done, progress.all);
+    }
+
+    pub(super) fn at(&self, message: &str, done: usize, all: usize) {
+        self.0.set_message(message.to_owned());
+        self.0.set_length(all.max(done) as u64);
+        self.0.set_position(done as u64);
+    }
+
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        for (day, days) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 11_016),
+            ("2026-11-21", 20_778),
+        ] {
+            assert_eq!(time(day).unwrap(), Micros(days * 86_400_000_000), "{day}");
+        }
+        assert_eq!(time("12").unwrap(), Micros(12));
+        assert!(time("2026-13-01").is_err() && time("yesterday").is_err());
+    }
+
+    #[test]
+    fn cohorts_say_age_sex_and_part() {
+        let told = cohort("age=40-79,sex=f,part=0-80").unwrap();
+        assert_eq!((told.least_age, told.most_age), (Some(40), Some(79)));
+        assert_eq!((told.male, told.hundredths), (Some(false), Some((0, 80))));
+        assert!(cohort("age=old").is_err() && cohort("height=1-2").is_err());
+    }
+}
