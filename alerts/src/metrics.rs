@@ -136,19 +136,13 @@ impl Metrics {
         for lane in Lane::ALL {
             for severity in Severity::ALL {
                 for state in AlertState::ALL {
-                    let labels = [
-                        lane_word(*lane),
-                        severity_word(*severity),
-                        state_word(*state),
-                    ];
+                    let labels = [lane.word(), severity.word(), state.word()];
                     self.steps.with_label_values(&labels).inc_by(0);
                 }
             }
         }
         for severity in Severity::ALL {
-            self.open
-                .with_label_values(&[severity_word(*severity)])
-                .set(0);
+            self.open.with_label_values(&[severity.word()]).set(0);
         }
         for end in End::ALL {
             self.ended.with_label_values(&[end.word()]).inc_by(0);
@@ -161,11 +155,7 @@ impl Metrics {
     }
 
     pub(crate) fn taken(&self, alert: &Alert) {
-        let labels = [
-            lane_word(alert.lane),
-            severity_word(alert.severity),
-            state_word(alert.state),
-        ];
+        let labels = [alert.lane.word(), alert.severity.word(), alert.state.word()];
         self.steps.with_label_values(&labels).inc();
     }
 
@@ -180,7 +170,7 @@ impl Metrics {
     pub(crate) fn open(&self, open: &BTreeMap<Severity, usize>) {
         for (severity, count) in open {
             self.open
-                .with_label_values(&[severity_word(*severity)])
+                .with_label_values(&[severity.word()])
                 .set(whole(*count));
         }
     }
@@ -239,31 +229,6 @@ impl Metrics {
 
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-const fn lane_word(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Integrity => "integrity",
-        Lane::Rules => "rules",
-        Lane::Anomaly => "anomaly",
-        Lane::Events => "events",
-    }
-}
-
-const fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Watch => "watch",
-        Severity::Urgent => "urgent",
-        Severity::Emergency => "emergency",
-    }
-}
-
-const fn state_word(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Raised => "raised",
-        AlertState::Risen => "risen",
-        AlertState::Cleared => "cleared",
-    }
 }
 
 struct Maker<'a> {

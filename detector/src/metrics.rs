@@ -153,11 +153,7 @@ impl Metrics {
         for lane in Lane::ALL {
             for severity in Severity::ALL {
                 for state in AlertState::ALL {
-                    let labels = [
-                        lane_word(*lane),
-                        severity_word(*severity),
-                        state_word(*state),
-                    ];
+                    let labels = [lane.word(), severity.word(), state.word()];
                     self.alerts.with_label_values(&labels).inc_by(0);
                 }
             }
@@ -181,11 +177,7 @@ impl Metrics {
     }
 
     pub(crate) fn alerted(&self, alert: &Alert) {
-        let labels = [
-            lane_word(alert.lane),
-            severity_word(alert.severity),
-            state_word(alert.state),
-        ];
+        let labels = [alert.lane.word(), alert.severity.word(), alert.state.word()];
         self.alerts.with_label_values(&labels).inc();
         if alert.state == AlertState::Raised
             && let Some(subject) = Subject::from_number(alert.what)
@@ -247,31 +239,6 @@ impl Metrics {
             .set(whole(partitions.values().map(|seen| seen.patients).sum()));
         let probed = partitions.values().map(|seen| seen.probed_seconds);
         self.probe.set(probed.reduce(f64::min).unwrap_or(0.0));
-    }
-}
-
-const fn lane_word(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Integrity => "integrity",
-        Lane::Rules => "rules",
-        Lane::Anomaly => "anomaly",
-        Lane::Events => "events",
-    }
-}
-
-const fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Watch => "watch",
-        Severity::Urgent => "urgent",
-        Severity::Emergency => "emergency",
-    }
-}
-
-const fn state_word(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Raised => "raised",
-        AlertState::Risen => "risen",
-        AlertState::Cleared => "cleared",
     }
 }
 

@@ -21,6 +21,18 @@ byte_enum! {
     }
 }
 
+impl Severity {
+    /// Returns the word that is counted.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Urgent => "urgent",
+            Self::Emergency => "emergency",
+        }
+    }
+}
+
 byte_enum! {
     /// What happened to the alert.
     AlertState {
@@ -30,6 +42,18 @@ byte_enum! {
         Risen = 2,
         /// It is over.
         Cleared = 3,
+    }
+}
+
+impl AlertState {
+    /// Returns the word that is counted.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Risen => "risen",
+            Self::Cleared => "cleared",
+        }
     }
 }
 

@@ -21,6 +21,19 @@ byte_enum! {
     }
 }
 
+impl Lane {
+    /// Returns the word that is counted.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Integrity => "integrity",
+            Self::Rules => "rules",
+            Self::Anomaly => "anomaly",
+            Self::Events => "events",
+        }
+    }
+}
+
 /// One lane's judgement of one patient at one time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Score {

@@ -18,7 +18,7 @@ use crate::{
         Signer,
     },
     marks::{DeviceMark, Marks},
-    shelf::{Created, Shelf},
+    shelf::{self, Created, Shelf},
 };
 
 /// How often a claim is tried while others claim, too.
@@ -335,18 +335,7 @@ fn empty() -> Head {
 
 /// Returns the numbers of the manifests that lie on a shelf, ascending.
 pub(crate) fn numbers(shelf: &dyn Shelf) -> io::Result<Vec<u64>> {
-    let number = |name: &str| {
-        let digits = name.strip_suffix(".manifest")?;
-        let number = digits.parse().ok()?;
-        (manifest_name(number) == name).then_some(number)
-    };
-    let mut numbers: Vec<u64> = shelf
-        .list()?
-        .iter()
-        .filter_map(|listed| number(&listed.name))
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+    shelf::numbers(shelf, ".manifest", manifest_name)
 }
 
 /// Returns the name of the chain that lies on a shelf; none of an empty one.

@@ -14,7 +14,7 @@ use pulseward_crypto::{
 
 use crate::{
     manifest::{ManifestError, Signer},
-    shelf::Shelf,
+    shelf::{self, Shelf},
 };
 
 const MAGIC: &[u8; 4] = b"PWH1";
@@ -108,17 +108,7 @@ impl Heads {
 
 /// Returns the numbers of the signed heads on a shelf, ascending.
 pub(crate) fn numbers(shelf: &dyn Shelf) -> io::Result<Vec<u64>> {
-    let number = |name: &str| {
-        let number = name.strip_suffix(".heads")?.parse().ok()?;
-        (heads_name(number) == name).then_some(number)
-    };
-    let mut numbers: Vec<u64> = shelf
-        .list()?
-        .iter()
-        .filter_map(|listed| number(&listed.name))
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+    shelf::numbers(shelf, ".heads", heads_name)
 }
 
 /// Returns what the signed heads are called.

@@ -167,6 +167,23 @@ impl Shelf for Directory {
     }
 }
 
+/// Returns the numbers that stand in names which end in `suffix` and are spelled as `name` spells
+/// them, ascending.
+pub(crate) fn numbers(
+    shelf: &dyn Shelf,
+    suffix: &str,
+    name: fn(u64) -> String,
+) -> io::Result<Vec<u64>> {
+    let number = |listed: &str| {
+        let number = listed.strip_suffix(suffix)?.parse().ok()?;
+        (name(number) == listed).then_some(number)
+    };
+    let listed = shelf.list()?;
+    let mut numbers: Vec<u64> = listed.iter().filter_map(|one| number(&one.name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Returns whether a name is one that a create left behind when its process died.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED)
