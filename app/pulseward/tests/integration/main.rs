@@ -14,6 +14,8 @@ mod documents;
 mod help;
 mod house;
 mod kills;
+mod life_of_a_batch;
+mod planted;
 mod prometheus;
 mod python;
 mod signals;
