@@ -190,7 +190,8 @@ class Sender:
 
     def settle(self, answer: Answer) -> None:
         digest, _ = self.device.queue.get(answer.seq, (b"", b""))
-        if not digest or digest[:8] != answer.digest_start:
+        unread = answer.status == wire.REJECTED and not any(answer.digest_start)  # it did not parse, so it has no D
+        if not digest or (digest[:8] != answer.digest_start and not unread):
             return  # settled before, or never sent
         if answer.status == wire.RETRY_AFTER:
             pause = min(answer.argument / 1000, MAX_RETRY_S)

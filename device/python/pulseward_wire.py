@@ -231,6 +231,11 @@ def make_hello(device: Device, offer: Offer, purpose: int, token: bytes) -> tupl
     return sha256(offer.content)[:16] + b"\x01" + token + enc + sealed, secret
 
 
+def frame_size(payload: int) -> int:
+    """The least power of two that holds a head, so much payload and the tag."""
+    return max(256, 1 << (5 + payload + 15).bit_length())
+
+
 class Frames:
     """One direction of a session: its key and its counter."""
 
@@ -243,8 +248,7 @@ class Frames:
 
     def seal(self, kind: int, payload: bytes) -> bytes:
         plain = struct.pack("<BI", kind, len(payload)) + payload
-        size = max(256, 1 << (len(plain) + 15).bit_length())  # the least power of two that holds it and the tag
-        return self.cipher.encrypt(self.nonce(), plain.ljust(size - 16, b"\0"), None)
+        return self.cipher.encrypt(self.nonce(), plain.ljust(frame_size(len(payload)) - 16, b"\0"), None)
 
     def open(self, frame: bytes) -> tuple[int, bytes]:
         if not 256 <= len(frame) <= MAX_FRAME or len(frame) & (len(frame) - 1):
@@ -255,8 +259,8 @@ class Frames:
             raise WireError("a frame does not open") from error
         kind, size = reader.unpack("BI")
         payload = reader.take(size)
-        if any(reader.rest()):
-            raise WireError("a frame is padded with something")
+        if any(reader.rest()) or len(frame) != frame_size(size):
+            raise WireError("a frame is padded with something, or with more than it needs")
         return kind, payload
 
 

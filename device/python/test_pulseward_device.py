@@ -130,7 +130,9 @@ class Service:
             if status == wire.DURABLE:
                 status = wire.DUPLICATE if self.rows.get(head[:24]) else status
                 self.rows[head[:24]] = payload
-            return None if do == "lose" else head[16:24] + digest[:8] + struct.pack("<BxHI", status, 3, argument)
+            start = bytes(8) if argument == "unread" else digest[:8]
+            argument = 0 if argument == "unread" else argument
+            return None if do == "lose" else head[16:24] + start + struct.pack("<BxHI", status, 3, argument)
 
 
 class Served:
@@ -268,10 +270,11 @@ class Bytes(unittest.TestCase):
             other.open(sealed)
 
     def test_a_frame_with_another_padding_is_refused(self):
-        plain = (struct.pack("<BI", 1, 2) + b"abx").ljust(240, b"\0")
-        sealed = AESGCM(bytes(32)).encrypt(bytes(12), plain, None)
-        with self.assertRaises(wire.WireError):
-            wire.Frames(bytes(32)).open(sealed)
+        for payload, size in ((b"abx", 240), (b"ab", 496)):  # something, and more than needed
+            plain = (struct.pack("<BI", 1, 2) + payload).ljust(size, b"\0")
+            sealed = AESGCM(bytes(32)).encrypt(bytes(12), plain, None)
+            with self.subTest(payload=payload), self.assertRaises(wire.WireError):
+                wire.Frames(bytes(32)).open(sealed)
 
     def test_messages_are_those_of_protobuf(self):
         self.assertEqual(wire.encode_message((2, b"x" * 300)), b"\x12\xac\x02" + b"x" * 300)
@@ -326,9 +329,10 @@ class Streaming(unittest.TestCase):
             self.all_stored_once(served.service, 6)
 
     def test_a_rejected_batch_is_counted_and_never_sent_again(self):
-        with Served(Service([("reject", 0)])) as served:
-            code, result = served.run(3)
-            self.assertEqual((code, result["durable"], result["rejected"]), (1, 2, 1))
+        for argument in (0, "unread"):  # by its D, and with zeros where the service had none
+            with self.subTest(argument=argument), Served(Service([("reject", argument)])) as served:
+                code, result = served.run(3)
+                self.assertEqual((code, result["durable"], result["rejected"]), (1, 2, 1))
 
     def test_the_state_keeps_key_record_and_queue_for_the_next_run(self):
         with Served(Service()) as served:

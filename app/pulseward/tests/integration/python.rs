@@ -40,6 +40,20 @@ fn run(python: &Path, script: &str, arguments: &[&str]) -> (bool, Value) {
 }
 
 #[test]
+fn the_device_in_python_keeps_its_own_promises() {
+    let Some(python) = python() else { return };
+    let tests = Command::new(python)
+        .args(["-B", "-m", "unittest"])
+        .current_dir(root().join("device/python"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let output = finished(tests.unwrap(), PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("Ran "), "{said}");
+}
+
+#[test]
 fn a_device_written_from_the_page_alone_enrols_and_streams() {
     let Some(python) = python() else { return };
     let ward = Ward::new();
