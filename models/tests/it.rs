@@ -59,9 +59,34 @@ fn trained(line: Line, pool: &Pool) -> Draft {
     train(line, pool, &Settings::default(), ModelId::ZERO, &mut |_| ()).unwrap()
 }
 
+/// The whole suite trains eighteen models: minutes, so it belongs to a campaign.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a campaign is named by its environment"
+)]
+fn is_campaign() -> bool {
+    let is = std::env::var("PULSEWARD_CAMPAIGN").is_ok();
+    if !is {
+        println!("skipped: ./check --campaign attacks models on real recordings");
+    }
+    is
+}
+
+#[test]
+fn the_gate_passes_a_first_model_of_real_recordings() {
+    let Some(data) = data() else { return };
+    let mut stays = stays(&data);
+    let set = EvaluationSet::of("frozen", &pool(&mut stays, (90, 100)));
+    let first = trained(Line::Anchor, &pool(&mut stays, (0, 10)));
+    let first = Reference::of(&first, &set, &mut |_, _| ());
+    assert!(compare(&first, None, &set, &Limits::default()).passes());
+}
+
 #[test]
 fn the_gate_passes_a_clean_retrain_and_refuses_every_attack() {
-    let Some(data) = data() else { return };
+    let Some(data) = data().filter(|_| is_campaign()) else {
+        return;
+    };
     let mut stays = stays(&data);
     let serving_pool = pool(&mut stays, (0, 10));
     let next_pool = pool(&mut stays, (10, 20));
@@ -115,7 +140,4 @@ fn the_gate_passes_a_clean_retrain_and_refuses_every_attack() {
             poison.name()
         );
     }
-    let first = trained(Line::Anchor, &serving_pool);
-    let first = Reference::of(&first, &set, &mut |_, _| ());
-    assert!(compare(&first, None, &set, &Limits::default()).passes());
 }
