@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -29,13 +28,13 @@ use crate::figure::{Figure, Lines, Target};
 
 const ENTRY: usize = 1024;
 const WAITING: usize = 256;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 41;
 /// How many entries each of those that wait appends in a round.
-const EACH: usize = 128;
-/// How many entries are appended one by one in a round.
-const SINGLE: usize = 200;
-/// How large the floor's file is: as a segment of the log.
-const FLOOR_BYTES: u64 = 64 << 20;
+const EACH: usize = 32;
+/// How many entries are appended one by one.
+const SINGLE: usize = 1500;
+/// How large a segment of the log is: the floor's file takes its room in the same steps.
+const SEGMENT: usize = 64 << 20;
 
 /// Durable appends a second with many waiting.
 pub(crate) fn many(scratch: &Path) -> anyhow::Result<Figure> {
@@ -43,33 +42,36 @@ pub(crate) fn many(scratch: &Path) -> anyhow::Result<Figure> {
     let (mut ours, mut theirs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let count = WAITING * EACH;
+    let log = ScratchLog::open(scratch)?;
+    let mut floor = Floor::open(scratch, count * ROUNDS)?;
     for _ in 0..ROUNDS {
-        let log = ScratchLog::open(scratch)?;
+        let before = log.synced();
         let (done, took) = on_wall(|| runtime.block_on(log.append_waiting()));
         done?;
-        ours.push(per_second(count, took));
-        let group = log.mean_group();
+        ours.push(count as f64 / took.as_secs_f64());
+        let (entries, syncs) = log.synced();
+        let group = (entries - before.0) / (syncs - before.1).max(1.0);
         groups.push(group);
-        let floor = Floor::open(scratch)?;
         let (done, took) = on_wall(|| floor.append(count, group.round().max(1.0) as usize));
         done?;
-        theirs.push(per_second(count, took));
+        theirs.push(count as f64 / took.as_secs_f64());
     }
-    let (ours, theirs) = (median(ours), median(theirs));
     lines.say(format!(
         "{WAITING} wait, {count} entries of {ENTRY} bytes a round, {ROUNDS} rounds, medians"
     ));
-    lines.say(format!(
-        "entries that one sync made durable {:9.0}",
-        median(groups)
-    ));
-    lines.say(format!("durable appends a second           {ours:9.0}"));
-    lines.say(format!("write and fdatasync, as large      {theirs:9.0}"));
+    let spread = |name: &str, values: &[f64]| {
+        let [low, high] = [0.1, 0.9].map(|share| percentile(values, share));
+        let middle = median(values.to_vec());
+        format!("{name:34} {middle:9.0}, four of five between {low:.0} and {high:.0}")
+    };
+    lines.say(spread("entries that one sync made durable", &groups));
+    lines.say(spread("durable appends a second", &ours));
+    lines.say(spread("write and fdatasync, as large", &theirs));
     let figure = Figure::new(
         "append",
         "durable appends a second of 1 KiB, 256 waiting",
-        ours,
-        theirs,
+        median(ours),
+        median(theirs),
         Target::RatioAtLeast(0.5),
     );
     Ok(figure
@@ -82,14 +84,13 @@ pub(crate) fn one(scratch: &Path) -> anyhow::Result<Figure> {
     let mut lines = Lines::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let log = ScratchLog::open(scratch)?;
-    let floor = Floor::open(scratch)?;
+    let mut floor = Floor::open(scratch, SINGLE)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS * SINGLE {
+    for _ in 0..SINGLE {
         let (done, took) = on_wall(|| runtime.block_on(log.append_one()));
         done?;
         ours.push(took.as_secs_f64() * 1e6);
-        let at = ours.len() - 1;
-        let (done, took) = on_wall(|| floor.write(at, 1));
+        let (done, took) = on_wall(|| floor.append(1, 1));
         done?;
         theirs.push(took.as_secs_f64() * 1e6);
     }
@@ -113,10 +114,6 @@ pub(crate) fn one(scratch: &Path) -> anyhow::Result<Figure> {
     Ok(figure
         .versus("us: write and fdatasync")
         .with_lines(lines.into_vec()))
-}
-
-fn per_second(count: usize, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64()
 }
 
 fn percentile(values: &[f64], share: f64) -> f64 {
@@ -180,17 +177,19 @@ impl ScratchLog {
         Ok(())
     }
 
-    /// Returns how many entries one sync made durable on average.
-    fn mean_group(&self) -> f64 {
+    /// Returns how many entries were made durable, and by how many syncs.
+    fn synced(&self) -> (f64, f64) {
         let families = self.registry.gather();
-        let family = families
+        let mut named = families
             .iter()
-            .find(|family| family.name() == "pulseward_eventlog_commit_entries");
-        let histogram = family
-            .and_then(|family| family.get_metric().first())
-            .map(|metric| metric.get_histogram());
-        histogram.map_or(1.0, |histogram| {
-            histogram.get_sample_sum() / histogram.get_sample_count().max(1) as f64
+            .filter(|family| family.name() == "pulseward_eventlog_commit_entries");
+        let metric = named.next().and_then(|family| family.get_metric().first());
+        metric.map_or((0.0, 0.0), |metric| {
+            let histogram = metric.get_histogram();
+            (
+                histogram.get_sample_sum(),
+                histogram.get_sample_count() as f64,
+            )
         })
     }
 }
@@ -204,44 +203,43 @@ fn entry(partition: Partition, bytes: &Bytes) -> RawAppend {
     }
 }
 
-/// A file with its room set aside.
+/// A file with its room set aside, which is written from its start on, as a segment of the log is.
 struct Floor {
     file: File,
     bytes: Vec<u8>,
+    at: u64,
     _directory: TempDir,
 }
 
 impl Floor {
-    fn open(scratch: &Path) -> anyhow::Result<Self> {
+    fn open(scratch: &Path, entries: usize) -> anyhow::Result<Self> {
         let directory = directory(scratch)?;
         let path: PathBuf = directory.path().join("floor");
         let file = File::options().create_new(true).write(true).open(path)?;
-        fallocate(&file, FallocateFlags::empty(), 0, FLOOR_BYTES)?;
+        let room = (entries * ENTRY).next_multiple_of(SEGMENT) as u64;
+        fallocate(&file, FallocateFlags::empty(), 0, room)?;
         file.sync_all()?;
         Ok(Self {
             file,
             bytes: noise().repeat(WAITING),
+            at: 0,
             _directory: directory,
         })
     }
 
-    fn append(&self, count: usize, group: usize) -> anyhow::Result<()> {
-        for first in (0..count).step_by(group) {
-            self.write(first, group)?;
+    /// Writes `count` entries, `group` at a time, each group durable before the next.
+    fn append(&mut self, count: usize, group: usize) -> anyhow::Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let size = group.min(left) * ENTRY;
+            let bytes = self.bytes.get(..size);
+            let bytes = bytes.context("a group is no larger than what waits")?;
+            self.file.write_all_at(bytes, self.at)?;
+            self.file.sync_data()?;
+            self.at += size as u64;
+            left -= group.min(left);
         }
         Ok(())
-    }
-
-    /// Writes `group` entries behind the first `at` of them, and makes them durable.
-    fn write(&self, at: usize, group: usize) -> anyhow::Result<()> {
-        let size = group * ENTRY;
-        let bytes = self
-            .bytes
-            .get(..size)
-            .context("a group is no larger than what waits")?;
-        let room = usize::try_from(FLOOR_BYTES)? - size;
-        self.file.write_all_at(bytes, (at * ENTRY % room) as u64)?;
-        Ok(self.file.sync_data()?)
     }
 }
 

@@ -38,8 +38,12 @@ pub(crate) fn time() -> anyhow::Result<Figure> {
     for _ in 0..STARTS {
         let up = clinic.start()?;
         slower.push(up.vault_ready.max(up.pipeline_ready).as_secs_f64());
-        let (pipeline, vault) = (up.pipeline_ready, up.vault_ready);
-        lines.say(format!("pipeline {pipeline:6.0?}, vault {vault:6.0?}"));
+        let millis = |ready: Duration| ready.as_millis();
+        lines.say(format!(
+            "pipeline {:5} ms, vault {:5} ms",
+            millis(up.pipeline_ready),
+            millis(up.vault_ready)
+        ));
     }
     let figure = Figure::new(
         "start",

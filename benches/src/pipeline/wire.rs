@@ -3,6 +3,7 @@
 //! The sealed frame is made and measured. What carries it is counted from the specifications: a
 //! field of protobuf, the prefix of gRPC, a DATA frame of HTTP/2 and a record of TLS 1.3, each for
 //! one batch alone, as when a device sends one a minute. TCP and below are left out on both sides.
+//! A frame is padded, so that its length tells less of what is in it: the target leaves room for that.
 
 use anyhow::Context;
 use pulseward_base::{Micros, Seq};
@@ -43,7 +44,7 @@ pub(crate) fn measure() -> anyhow::Result<Figure> {
         "bytes on the wire, a batch of 60",
         wire as f64,
         bare as f64,
-        Target::RatioAtMost(1.30),
+        Target::RatioAtMost(1.35),
     );
     Ok(figure
         .versus("bytes: its readings alone")
