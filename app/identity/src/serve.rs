@@ -31,6 +31,8 @@ use crate::{
 const LARGEST_REQUEST: usize = 64 * 1024;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// How long the closing port waits for calls under way.
+const LINGER: Duration = Duration::from_secs(3);
 /// How often the store is asked whether it failed.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -81,7 +83,11 @@ pub(crate) async fn run(
     shutdown.cancel();
     let drained = shutdown::within(config.admin.grace, async {
         if !over {
-            flat(calls.await)?;
+            // A peer that holds a stream open must not hold the end.
+            match tokio::time::timeout(LINGER, &mut calls).await {
+                Ok(ended) => flat(ended)?,
+                Err(_) => calls.abort(),
+            }
         }
         socket.await.context("the admin socket failed")
     })

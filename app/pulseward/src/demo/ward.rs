@@ -2,7 +2,7 @@
 //! vault only, and tickets and slips that pass through here as opaque bytes.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -211,14 +211,15 @@ fn vault_config(ports: [u16; 5]) -> String {
     format!("[grpc]\naddress = \"127.0.0.1:{grpc}\"\n\n[admin]\naddress = \"127.0.0.1:{admin}\"\n")
 }
 
-/// Returns ports that are free now. All are held until the last is found, so that they differ.
+/// Returns ports that are free now. They lie below those that systems give to outgoing connections:
+/// a device that dials while the pipeline is dead must not come to sit on its port.
 fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
+    let first = 12_000 + u16::from_le_bytes(random::bytes()) % 16_000;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut free = (first..32_000).filter(is_free);
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
+        *port = free.next().context("no port is free")?;
     }
     Ok(ports)
 }

@@ -10,6 +10,7 @@ use std::{
 use pulseward_app::SystemClock;
 use pulseward_device::{Fleet, FleetSettings, Ledger};
 use rustix::process::Signal;
+use serde_json::Value;
 use tonic::{
     Request, Streaming,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
@@ -98,11 +99,10 @@ async fn what_was_acknowledged_before_sigterm_is_in_the_history_after_it() {
     );
 }
 
-/// A load balancer that watches the service's health, over the devices' door.
-async fn watch_health(ward: &Ward) -> Streaming<HealthCheckResponse> {
-    let link = ward.link();
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&link.authority_pem));
-    let endpoint = Endpoint::from_shared(link.endpoint)
+/// A load balancer that watches a service's health, over its door for clients.
+async fn watch_health(authority_pem: &str, port: u16) -> Streaming<HealthCheckResponse> {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority_pem));
+    let endpoint = Endpoint::from_shared(format!("https://localhost:{port}"))
         .unwrap()
         .tls_config(tls);
     let channel: Channel = endpoint.unwrap().connect().await.unwrap();
@@ -120,18 +120,28 @@ async fn watch_health(ward: &Ward) -> Streaming<HealthCheckResponse> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_peer_that_holds_a_stream_open_does_not_spoil_the_drain() {
     let ward = Ward::new();
-    let mut pipeline = ward.up();
-    let _watching = watch_health(&ward).await;
-    pipeline.signal(Signal::TERM);
-    let status = pipeline.ended(GRACE);
-    assert!(status.success(), "{status}\n{}", pipeline.said());
+    let (vault, pipeline) = (ward.serve(), ward.up());
+    let staff = ward.file("staff.json").display().to_string();
+    let add = ["staff", "add", "--name", "Somebody", "--role", "clinician"];
+    ward.vault.tell(&[&add[..], &["--out", &staff]].concat());
+    let staff: Value = serde_json::from_slice(&fs::read(staff).unwrap()).unwrap();
+    let of_vault = staff["authority"].as_str().unwrap().to_owned();
+    for (mut program, authority, port) in [
+        (pipeline, ward.link().authority_pem, ward.devices),
+        (vault, of_vault, ward.vault_grpc),
+    ] {
+        let _watching = watch_health(&authority, port).await;
+        program.signal(Signal::TERM);
+        let status = program.ended(GRACE);
+        assert!(status.success(), "{status}\n{}", program.said());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_second_signal_ends_the_process_at_once_with_another_code() {
     let ward = Ward::new();
     let mut pipeline = ward.up();
-    let _watching = watch_health(&ward).await;
+    let _watching = watch_health(&ward.link().authority_pem, ward.devices).await;
     pipeline.signal(Signal::TERM);
     eventually("draining", PATIENCE, || {
         pipeline.said().contains("draining").then_some(())

@@ -301,6 +301,8 @@ pub(crate) struct Ward {
     pub(crate) staff: u16,
     /// Where the pipeline is looked at.
     pub(crate) admin: u16,
+    /// Where the vault's clients connect.
+    pub(crate) vault_grpc: u16,
     /// Where the vault is looked at.
     pub(crate) vault_admin: u16,
 }
@@ -317,9 +319,9 @@ impl Ward {
         let at = |name: &str| directory.path().join(name);
         let pipeline = Program::new(PIPELINE.into(), at("pipeline"));
         let vault = Program::new(vault_program(), at("vault"));
-        let [devices, staff, admin, grpc, vault_admin] = free_ports();
+        let [devices, staff, admin, vault_grpc, vault_admin] = free_ports();
         let vault_config = format!(
-            "[grpc]\naddress = \"127.0.0.1:{grpc}\"\n[admin]\naddress = \"127.0.0.1:{vault_admin}\"\n"
+            "[grpc]\naddress = \"127.0.0.1:{vault_grpc}\"\n[admin]\naddress = \"127.0.0.1:{vault_admin}\"\n"
         );
         fs::write(vault.directory.join("identity.toml"), vault_config).unwrap();
         let vault_root = vault.tell(&["init"]);
@@ -338,6 +340,7 @@ impl Ward {
             devices,
             staff,
             admin,
+            vault_grpc,
             vault_admin,
         }
     }
