@@ -78,7 +78,7 @@ impl Rows {
 
 fn readings(rows: &[Reading]) -> Result<Vec<ArrayRef>, ArrowError> {
     Ok(vec![
-        text(rows.iter().map(|row| hex(&row.pseudonym.0)))?,
+        names(rows.iter().map(|row| row.pseudonym.0))?,
         Arc::new(rows.iter().map(|row| row.device).collect::<UInt32Array>()),
         Arc::new(rows.iter().map(|row| row.batch).collect::<UInt32Array>()),
         times(rows.iter().map(|row| row.time)),
@@ -101,7 +101,7 @@ fn proofs(rows: &[Proof]) -> Result<Vec<ArrayRef>, ArrowError> {
     Ok(vec![
         Arc::new(rows.iter().map(|row| row.batch).collect::<UInt32Array>()),
         Arc::new(rows.iter().map(|row| row.device).collect::<UInt32Array>()),
-        text(rows.iter().map(|row| hex(&row.pseudonym.0)))?,
+        names(rows.iter().map(|row| row.pseudonym.0))?,
         fixed(rows.iter().map(|row| row.kid.0))?,
         fixed(rows.iter().map(|row| row.record_digest.0))?,
         fixed(rows.iter().map(|row| row.incarnation.0))?,
@@ -140,7 +140,7 @@ fn enrolments(rows: &[Enrolment]) -> Result<Vec<ArrayRef>, ArrowError> {
 
 fn scores(rows: &[ScoreRow]) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut columns = vec![
-        text(rows.iter().map(|row| hex(&row.pseudonym.0)))?,
+        names(rows.iter().map(|row| row.pseudonym.0))?,
         times(rows.iter().map(|row| row.at)),
         Arc::new(rows.iter().map(|row| row.lane).collect::<UInt8Array>()),
     ];
@@ -155,15 +155,15 @@ fn scores(rows: &[ScoreRow]) -> Result<Vec<ArrayRef>, ArrowError> {
 fn alerts(rows: &[AlertRow]) -> Result<Vec<ArrayRef>, ArrowError> {
     let inner = || rows.iter().map(|row| &row.score);
     let mut columns = vec![
-        text(rows.iter().map(|row| hex(&row.alert.0)))?,
-        text(inner().map(|row| hex(&row.pseudonym.0)))?,
+        names(rows.iter().map(|row| row.alert.0))?,
+        names(inner().map(|row| row.pseudonym.0))?,
         times(inner().map(|row| row.at)),
         Arc::new(inner().map(|row| row.lane).collect::<UInt8Array>()) as ArrayRef,
         Arc::new(rows.iter().map(|row| row.what).collect::<UInt16Array>()),
         Arc::new(rows.iter().map(|row| row.severity).collect::<UInt8Array>()),
         Arc::new(rows.iter().map(|row| row.state).collect::<UInt8Array>()),
         Arc::new(inner().map(|row| row.flags).collect::<UInt16Array>()),
-        text(inner().map(|row| hex(&row.model.0)))?,
+        names(inner().map(|row| row.model.0))?,
         Arc::new(inner().map(|row| row.low).collect::<Int32Array>()),
         Arc::new(inner().map(|row| row.high).collect::<Int32Array>()),
         kinds(inner()),
@@ -180,7 +180,7 @@ fn result<'a>(
     rows: impl Iterator<Item = &'a ScoreRow> + Clone,
 ) -> Result<[ArrayRef; 4], ArrowError> {
     Ok([
-        text(rows.clone().map(|row| hex(&row.model.0)))?,
+        names(rows.clone().map(|row| row.model.0))?,
         Arc::new(rows.clone().map(|row| row.low).collect::<Int32Array>()),
         Arc::new(rows.clone().map(|row| row.high).collect::<Int32Array>()),
         Arc::new(rows.map(|row| row.flags).collect::<UInt16Array>()),
@@ -232,10 +232,27 @@ fn terms<'a>(rows: impl Iterator<Item = &'a ScoreRow>, of: fn(&Term) -> i32) -> 
     Arc::new(builder.finish())
 }
 
-fn text<S: AsRef<str>>(values: impl Iterator<Item = S>) -> Result<ArrayRef, ArrowError> {
+fn names(values: impl Iterator<Item = [u8; 16]>) -> Result<ArrayRef, ArrowError> {
+    spelled(values, |name| hex(name))
+}
+
+fn text(values: impl Iterator<Item = &'static str>) -> Result<ArrayRef, ArrowError> {
+    spelled(values, |word| *word)
+}
+
+/// Neighbours are mostly of one patient, kind and unit: a run of them is spelled and looked up once.
+fn spelled<T: PartialEq, S: AsRef<str>>(
+    values: impl Iterator<Item = T>,
+    spell: impl Fn(&T) -> S,
+) -> Result<ArrayRef, ArrowError> {
     let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-    for value in values {
-        builder.append(value)?;
+    let mut values = values.peekable();
+    while let Some(value) = values.next() {
+        let mut count = 1;
+        while values.next_if_eq(&value).is_some() {
+            count += 1;
+        }
+        builder.append_n(spell(&value), count)?;
     }
     Ok(Arc::new(builder.finish()))
 }
