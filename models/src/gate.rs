@@ -75,6 +75,25 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Returns the limits for a model. One that only informs is fitted on labels, of which there are
+    /// few, so chance alone moves it further from one training to the next.
+    #[must_use]
+    pub fn of(draft: &Draft) -> Self {
+        if !draft.card.advisory {
+            return Self::default();
+        }
+        Self {
+            auroc: 0.025,
+            group_auroc: 0.05,
+            false_share_times: 1.5,
+            sensitivity_times: 0.75,
+            percentile: 0.12,
+            ..Self::default()
+        }
+    }
+}
+
 /// Why a candidate is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {

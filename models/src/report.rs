@@ -11,7 +11,7 @@ use crate::{
     attack::{Evaded, Outcome, Poison},
     evaluate::{Evaluation, HELD},
     features::Hold,
-    gate::Verdict,
+    gate::{Refusal, Verdict},
     train::Line,
 };
 use plot::{Plot, Series, escaped};
@@ -187,7 +187,19 @@ impl Report<'_> {
             "zoomed to the precisions there are",
             &pr,
         );
-        let bins = &ours.calibration.bins;
+        self.calibrated(page);
+        if self.is_hourly() {
+            *page += &self.by_group();
+        }
+        *page += "</div>";
+        if self.is_hourly() {
+            self.certificates(page);
+        }
+    }
+
+    fn calibrated(&self, page: &mut String) {
+        let ours = &self.evaluation.calibration;
+        let bins = &ours.bins;
         if !bins.is_empty() {
             let most = bins
                 .iter()
@@ -208,13 +220,9 @@ impl Report<'_> {
             ));
             let told = format!(
                 "recalibrated on the other half of the patients: slope {:.2}, intercept {:.2}",
-                ours.calibration.slope, ours.calibration.intercept
+                ours.slope, ours.intercept
             );
             *page += &figure("Calibration", &told, &plot);
-        }
-        *page += "</div>";
-        if self.is_hourly() {
-            self.certificates(page);
         }
     }
 
@@ -264,39 +272,45 @@ impl Report<'_> {
             "every reading of the last hours false by the sensor's error",
             &hold,
         );
-        *page += &self.costs();
         *page += "</div>";
     }
 
+    fn by_group(&self) -> String {
+        let across = (0.0, nice(self.most(|g| g.false_share)));
+        let up = (0.0, nice(self.most(|g| g.sensitivity)));
+        let mut groups = Plot::new("false share of windows", "sensitivity", across, up).diagonal();
+        for row in &self.evaluation.groups {
+            let point = (row.false_share, row.sensitivity);
+            groups.add(Series::dots(row.group.name(), vec![point]));
+        }
+        figure("Groups", "at the one threshold", &groups)
+    }
+
     fn costs(&self) -> String {
-        let ours = self.evaluation;
+        let points: Vec<_> = self
+            .evaluation
+            .lanes
+            .iter()
+            .map(|lane| {
+                (
+                    lane.name,
+                    lane.burden.false_a_day(),
+                    lane.burden.sensitivity(),
+                )
+            })
+            .collect();
+        let across = nice(points.iter().map(|point| point.1).fold(0.0, f64::max));
+        let up = nice(points.iter().map(|point| point.2).fold(0.0, f64::max));
         let mut cost = Plot::new(
             "false episodes a patient has on a day",
             "events with a new alarm around onset",
-            (0.0, 1.0),
-            (0.0, 0.7),
+            (0.0, across),
+            (0.0, up),
         );
-        for lane in &ours.lanes {
-            cost.add(Series::dots(
-                lane.name,
-                vec![(lane.burden.false_a_day(), lane.burden.sensitivity())],
-            ));
+        for (name, false_a_day, sensitivity) in points {
+            cost.add(Series::dots(name, vec![(false_a_day, sensitivity)]));
         }
-        let episodes = figure("Episodes", "2 of 3 windows, anew after 12 h", &cost);
-        let mut groups = Plot::new(
-            "false share of windows",
-            "sensitivity",
-            (0.0, nice(self.most(|g| g.false_share))),
-            (0.0, nice(self.most(|g| g.sensitivity))),
-        )
-        .diagonal();
-        for row in &ours.groups {
-            groups.add(Series::dots(
-                row.group.name(),
-                vec![(row.false_share, row.sensitivity)],
-            ));
-        }
-        episodes + &figure("Groups", "at the one threshold", &groups)
+        figure("Cost and use", "2 of 3 windows, anew after 12 h", &cost)
     }
 
     fn most(&self, of: fn(&crate::evaluate::GroupRow) -> f64) -> f64 {
@@ -327,7 +341,11 @@ impl Report<'_> {
         if !self.is_hourly() {
             return;
         }
-        *page += "<h2>Episodes by lane</h2><div class=\"scroll\"><table><tr><th>lane</th><th>false episodes a day</th><th>new alarm at onset</th><th>precision</th><th>median lead, h</th><th>time in alarm</th></tr>";
+        *page += &format!(
+            "<h2>Episodes by lane</h2><div class=\"plots\">{}</div>",
+            self.costs()
+        );
+        *page += "<div class=\"scroll\"><table><tr><th>lane</th><th>false episodes a day</th><th>new alarm at onset</th><th>precision</th><th>median lead, h</th><th>time in alarm</th></tr>";
         for lane in &self.evaluation.lanes {
             let burden = &lane.burden;
             let lead = burden
@@ -356,11 +374,7 @@ impl Report<'_> {
                 let name = outcome.poison.map_or("nobody", Poison::name);
                 let [before, after] = outcome.aim;
                 let [area_before, area] = outcome.auroc;
-                let reasons: String = outcome
-                    .refusals
-                    .iter()
-                    .map(|refusal| format!("<li>{}</li>", escaped(&refusal.to_string())))
-                    .collect();
+                let reasons = reasons(&outcome.refusals);
                 let gate = if reasons.is_empty() {
                     "<span class=\"ok\">passes</span>".to_owned()
                 } else {
@@ -399,6 +413,20 @@ impl Report<'_> {
         }
         *page += "</table></div>";
     }
+}
+
+/// So many reasons are told in full; the rest are counted.
+const TOLD: usize = 5;
+
+fn reasons(refusals: &[Refusal]) -> String {
+    let told = refusals.iter().take(TOLD);
+    let mut list: String = told
+        .map(|refusal| format!("<li>{}</li>", escaped(&refusal.to_string())))
+        .collect();
+    if let Some(more) = refusals.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        list += &format!("<li>and {more} more</li>");
+    }
+    list
 }
 
 fn lineage(page: &mut String, card: &Card) {
@@ -447,8 +475,8 @@ fn top(evaluation: &Evaluation) -> f64 {
 
 /// The next round number.
 fn nice(most: f64) -> f64 {
-    let steps = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8];
-    steps.into_iter().find(|step| most <= *step).unwrap_or(1.0)
+    let steps = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 2.0, 5.0];
+    steps.into_iter().find(|step| most <= *step).unwrap_or(10.0)
 }
 
 #[cfg(test)]

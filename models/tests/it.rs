@@ -15,7 +15,7 @@ use pulseward_base::ModelId;
 use pulseward_crypto::hash::sha256;
 use pulseward_models::{
     artefact::Draft,
-    attack::{Poison, Trial, suite},
+    attack::{Outcome, Poison, Trial, suite},
     dataset::{plain_text, read_hourly},
     evaluate::{EvaluationSet, threshold_for},
     gate::{Limits, Reference, compare},
@@ -72,6 +72,18 @@ fn is_campaign() -> bool {
     is
 }
 
+fn tell(outcome: &Outcome) {
+    let ([aim, aimed], [area, attacked]) = (outcome.aim, outcome.auroc);
+    println!(
+        "{:14} {:26} aim {aim:.4} -> {aimed:.4} auroc {area:.4} -> {attacked:.4}",
+        outcome.line.name(),
+        outcome.poison.map_or("clean", Poison::name),
+    );
+    for refusal in &outcome.refusals {
+        println!("      {refusal}");
+    }
+}
+
 #[test]
 fn the_gate_passes_a_first_model_of_real_recordings() {
     let Some(data) = data() else { return };
@@ -111,23 +123,12 @@ fn the_gate_passes_a_clean_retrain_and_refuses_every_attack() {
         };
         let outcomes = suite(&trial, &serving, &set, 0.10, &mut |_| ()).unwrap();
         for outcome in &outcomes {
-            println!(
-                "{:14} {:26} aim {:.4} -> {:.4} auroc {:.4} -> {:.4}",
-                line.name(),
-                outcome.poison.map_or("clean", Poison::name),
-                outcome.aim[0],
-                outcome.aim[1],
-                outcome.auroc[0],
-                outcome.auroc[1],
-            );
-            for refusal in &outcome.refusals {
-                println!("      {refusal}");
-            }
+            tell(outcome);
             match outcome.poison {
                 None => clean_refused.extend(outcome.refusals.clone()),
                 Some(poison) => {
-                    *refused_by_any.entry(poison).or_default() +=
-                        usize::from(!outcome.refusals.is_empty())
+                    let refused = usize::from(!outcome.refusals.is_empty());
+                    *refused_by_any.entry(poison).or_default() += refused;
                 }
             }
         }

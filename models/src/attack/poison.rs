@@ -134,7 +134,6 @@ pub fn suite(
     share: f64,
     see: &mut dyn FnMut(Option<Poison>),
 ) -> Result<Vec<Outcome>, TrainError> {
-    let limits = Limits::default();
     let area = |reference: &Reference| reference.evaluation().all().map_or(0.0, |all| all.auroc);
     let clean = std::iter::once(None);
     let mut outcomes = Vec::new();
@@ -156,7 +155,7 @@ pub fn suite(
             share,
             aim: [serving.aim(), candidate.aim()],
             auroc: [area(serving), area(&candidate)],
-            refusals: compare(&candidate, Some(serving), set, &limits).refusals,
+            refusals: compare(&candidate, Some(serving), set, &Limits::of(&draft)).refusals,
         });
     }
     Ok(outcomes)

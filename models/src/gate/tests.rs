@@ -123,7 +123,7 @@ fn an_anchor_that_creeps_is_refused_although_each_step_is_small() {
         serving = candidate;
     }
     assert!(
-        refused_at.is_some_and(|step| step > 1 && step < 8),
+        refused_at.is_some_and(|step| step > 1 && step < 16),
         "{refused_at:?}"
     );
 }

@@ -119,19 +119,18 @@ impl Plot {
                 "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#b9c4cf\" stroke-dasharray=\"4 4\"/>"
             );
         }
+        let mut colours = COLOURS.iter().cycle();
         for (index, series) in self.series.iter().enumerate() {
-            self.draw(&mut svg, index, series);
+            let next = if series.faint { None } else { colours.next() };
+            self.draw(&mut svg, index, series, next.unwrap_or(&FAINT));
         }
         svg + "</svg>"
     }
 
     fn axes(&self, svg: &mut String) {
-        for tick in 0..=5 {
-            let part = f64::from(tick) / 5.0;
-            let x = self.x.0 + part * (self.x.1 - self.x.0);
-            let y = self.y.0 + part * (self.y.1 - self.y.0);
-            let ((px, _), (_, py)) = (self.at((x, self.y.0)), self.at((self.x.0, y)));
-            let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        for y in ticks(self.y) {
+            let (_, py) = self.at((self.x.0, y));
             *svg += &format!(
                 "<line x1=\"{LEFT}\" y1=\"{py:.1}\" x2=\"{right}\" y2=\"{py:.1}\" stroke=\"#e6ebf0\"/>"
             );
@@ -141,6 +140,9 @@ impl Plot {
                 py + 4.0,
                 number(y, self.y.1)
             );
+        }
+        for x in ticks(self.x) {
+            let (px, _) = self.at((x, self.y.0));
             *svg += &format!(
                 "<line x1=\"{px:.1}\" y1=\"{TOP}\" x2=\"{px:.1}\" y2=\"{bottom}\" stroke=\"#f1f4f7\"/>"
             );
@@ -163,9 +165,7 @@ impl Plot {
         );
     }
 
-    fn draw(&self, svg: &mut String, index: usize, series: &Series) {
-        let own = COLOURS.get(index % COLOURS.len()).copied().unwrap_or(FAINT);
-        let colour = if series.faint { FAINT } else { own };
+    fn draw(&self, svg: &mut String, index: usize, series: &Series, colour: &str) {
         let points: Vec<(f64, f64)> = series.points.iter().map(|point| self.at(*point)).collect();
         if series.shown != Shown::Dots {
             let path: Vec<String> = points
@@ -203,6 +203,18 @@ impl Plot {
             escaped(&series.name)
         );
     }
+}
+
+/// Places that are whole numbers of something.
+fn ticks((from, to): (f64, f64)) -> impl Iterator<Item = f64> {
+    // Hours of a day go in fours, thirds in threes, all else in fives.
+    let count = match (to * 100.0).round() as u32 {
+        2_400 => 6,
+        30 | 60 => 3,
+        40 | 80 => 4,
+        _ => 5,
+    };
+    (0..=count).map(move |tick| from + f64::from(tick) / f64::from(count) * (to - from))
 }
 
 fn number(value: f64, most: f64) -> String {

@@ -417,9 +417,10 @@ fn ask(
     let serving = store
         .serving(line)?
         .filter(|serving| serving.digest() != candidate.digest());
+    let limits = Limits::of(candidate.draft());
     let candidate = judged(candidate, set);
     let serving = serving.map(|serving| judged(&serving, set));
-    let verdict = gate::compare(&candidate, serving.as_ref(), set, &Limits::default());
+    let verdict = gate::compare(&candidate, serving.as_ref(), set, &limits);
     Ok(Asked {
         candidate,
         serving,

@@ -6,11 +6,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use pulseward_base::{Digest, Micros, ModelId, bytes::hex};
 use pulseward_crypto::SigningKey;
 use pulseward_models::{
-    artefact::{Act, Candidate, Draft, Promotion},
+    artefact::{Act, Candidate, Promotion},
     attack::{self, Poison, Trial},
     evaluate::{EvaluationSet, threshold_for},
     gate::{self, Limits, Reference, Verdict},
@@ -38,20 +38,22 @@ pub(super) fn defaults(args: &DefaultsArgs, now: Micros) -> anyhow::Result<ExitC
     );
     let store = Store::create(&args.out, root.kid(), now)?;
     for line in Line::ALL {
-        let draft = one(line, args, &store, (&trainer, &operator))?;
-        say(&format!("{} {}", line.name(), hex(&draft.id().0)));
+        one(line, args, &store, (&trainer, &operator))?;
+    }
+    for line in Line::ALL.into_iter().filter(|_| args.reports.is_some()) {
+        attacked(line, args, &store)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Trains, promotes and judges one model.
+/// Trains and promotes one model.
 fn one(
     line: Line,
     args: &DefaultsArgs,
     store: &Store,
     (trainer, operator): (&Keys, &Keys),
-) -> anyhow::Result<Draft> {
-    let (training, judging) = pools(line, args)?;
+) -> anyhow::Result<()> {
+    let training = pool(line, args, TRAINS)?;
     let bar = Bar::new();
     let settings = Settings::default();
     let see = &mut |progress| bar.show(progress);
@@ -59,34 +61,43 @@ fn one(
     bar.finish();
     store.keep(line, &draft.sign(&trainer.signer()), None)?;
     let (digest, none) = (draft.digest(), Digest::ZERO);
-    let begin = Act::Begin;
     let now = store.trust().now;
-    store.promote(
-        line,
-        &Promotion::issue(&operator.signer(), begin, &digest, None, &none, now),
-    )?;
+    let begin = Promotion::issue(&operator.signer(), Act::Begin, &digest, None, &none, now);
+    store.promote(line, &begin)?;
+    let patients = training.stays().len();
+    say(&format!(
+        "{} {} of {patients} patients",
+        line.name(),
+        hex(&draft.id().0)
+    ));
+    Ok(())
+}
+
+/// Judges and attacks one model and writes its page.
+fn attacked(line: Line, args: &DefaultsArgs, store: &Store) -> anyhow::Result<()> {
+    let (training, judging) = (pool(line, args, TRAINS)?, pool(line, args, JUDGES)?);
     let set = EvaluationSet::of("public data, hundredths 80 to 99", &judging);
-    let candidate = store.candidate(line, &digest)?;
+    let candidate = store.serving(line)?.context("it was promoted")?;
     let reference = judged(&candidate, &set);
+    say(line.name());
     say_numbers(&reference);
     if let Some(threshold) = threshold_for(reference.judged(), 0.05) {
         say(&format!("5 % of quiet windows score above {threshold:.3}"));
     }
     let verdict = gate::compare(&reference, None, &set, &Limits::default());
     ensure!(verdict.passes(), "{verdict}");
-    if let Some(reports) = &args.reports {
-        let trial = Trial {
-            line,
-            pool: &training,
-            settings: &settings,
-        };
-        let page = page(&trial, &candidate, &reference, &set, &verdict)?;
-        write(
-            &reports.join(format!("{}.html", line.name())),
-            page.as_bytes(),
-        )?;
-    }
-    Ok(draft)
+    let settings = Settings::default();
+    let trial = Trial {
+        line,
+        pool: &training,
+        settings: &settings,
+    };
+    let page = page(&trial, &candidate, &reference, &set, &verdict)?;
+    let reports = args.reports.as_deref().unwrap_or(&args.out);
+    write(
+        &reports.join(format!("{}.html", line.name())),
+        page.as_bytes(),
+    )
 }
 
 /// Attacks a model and writes its page.
@@ -121,20 +132,17 @@ fn page(
     Ok(report.html())
 }
 
-fn pools(line: Line, args: &DefaultsArgs) -> anyhow::Result<(Pool, Pool)> {
+fn pool(line: Line, args: &DefaultsArgs, cohort: &str) -> anyhow::Result<Pool> {
     let file = match line {
         Line::Rhythm => "beats_mitdb/mitdb_atr_hea.tar.gz",
         _ => "icu_hourly_sepsis/setA_vitals.csv.gz",
     };
-    let pool = |cohort: &str| {
-        gather(&DataArgs {
-            data: vec![args.data.join(file)],
-            from: None,
-            to: None,
-            kinds: None,
-            cohort: Some(cohort.to_owned()),
-            exclude: None,
-        })
-    };
-    Ok((pool(TRAINS)?, pool(JUDGES)?))
+    gather(&DataArgs {
+        data: vec![args.data.join(file)],
+        from: None,
+        to: None,
+        kinds: None,
+        cohort: Some(cohort.to_owned()),
+        exclude: None,
+    })
 }

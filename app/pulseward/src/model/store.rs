@@ -246,7 +246,10 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// Replaces a file in one step, durably.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let context = || format!("couldn't write {}", path.display());
-    let directory = path.parent().with_context(context)?;
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
     fs::create_dir_all(directory).with_context(context)?;
     let beside = path.with_extension("new");
     let mut file = fs::File::create(&beside).with_context(context)?;
