@@ -94,9 +94,10 @@ class Attacked:
 
 
 def attacks(classifier):
+    parallel = min(8, classifier.input_shape[0])
     yield "boundary", BoundaryAttack(classifier, targeted=False, max_iter=40, num_trial=10, sample_size=10, init_size=60, verbose=False)
     yield "hop-skip-jump", HopSkipJump(classifier, norm=np.inf, max_iter=6, max_eval=120, init_eval=20, init_size=40, verbose=False)
-    yield "zoo", ZooAttack(classifier, max_iter=8, binary_search_steps=2, nb_parallel=8, use_resize=False, use_importance=False, variable_h=0.5, verbose=False)
+    yield "zoo", ZooAttack(classifier, max_iter=8, binary_search_steps=2, nb_parallel=parallel, use_resize=False, use_importance=False, variable_h=0.5, verbose=False)
 
 
 def main():

@@ -13,11 +13,13 @@ mod card;
 mod form;
 mod parameters;
 mod promotion;
+mod shipped;
 
 pub use card::{Card, MOST_TEXT, Purpose};
 pub(crate) use form::{Form, seal};
 pub use form::{Signer, Trust};
 pub use promotion::{Act, Promotion};
+pub use shipped::{SHIPPED, Shipped, shipped, shipped_root};
 
 use pulseward_base::{
     Digest, Kid, ModelId,

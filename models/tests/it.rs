@@ -11,10 +11,10 @@
 
 use std::path::PathBuf;
 
-use pulseward_base::ModelId;
+use pulseward_base::{Micros, ModelId};
 use pulseward_crypto::hash::sha256;
 use pulseward_models::{
-    artefact::Draft,
+    artefact::{Draft, shipped},
     attack::{Outcome, Poison, Trial, suite},
     dataset::{plain_text, read_hourly},
     evaluate::{EvaluationSet, threshold_for},
@@ -37,7 +37,7 @@ fn data() -> Option<PathBuf> {
 fn stays(data: &std::path::Path) -> Stays {
     let bytes = std::fs::read(data.join("icu_hourly_sepsis/setA_vitals.csv.gz")).unwrap();
     Stays {
-        name: "set A".to_owned(),
+        name: "setA_vitals.csv.gz".to_owned(),
         digest: sha256(&[&bytes]),
         patients: read_hourly(&plain_text(&bytes).unwrap()).unwrap(),
     }
@@ -82,6 +82,14 @@ fn tell(outcome: &Outcome) {
     for refusal in &outcome.refusals {
         println!("      {refusal}");
     }
+}
+
+#[test]
+fn training_on_the_public_data_gives_the_shipped_model_to_the_byte() {
+    let Some(data) = data() else { return };
+    let draft = trained(Line::Anchor, &pool(&mut stays(&data), (0, 80)));
+    let shipped = shipped(Line::Anchor, Micros(0)).unwrap();
+    assert_eq!(draft.digest(), shipped.digest());
 }
 
 #[test]

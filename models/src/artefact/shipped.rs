@@ -1,0 +1,160 @@
+//! The models that come with the program, with their promotions and the root that vouches for both.
+//!
+//! `pulseward model defaults` trains them from public data and gives them the same names each time.
+//! The root's key and the operators' keys died with that process: nothing else will ever be signed under
+//! it. A hospital that wants another operator's word promotes the same models under its own root.
+
+use pulseward_base::{Digest, Kid, Micros, bytes::unhex};
+
+use super::{ArtefactError, Promoted, Trust, load};
+use crate::train::Line;
+
+/// A model that comes with the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// Of which line.
+    pub line: Line,
+    /// The signed model.
+    pub model: &'static [u8],
+    /// Its promotion.
+    pub promotion: &'static [u8],
+}
+
+/// All of them.
+pub const SHIPPED: [Shipped; 4] = [
+    Shipped {
+        line: Line::Anchor,
+        model: include_bytes!("../../artefacts/anchor/5f3d5d757f337d846acfe34dca44bfc3.model"),
+        promotion: include_bytes!("../../artefacts/anchor/promotions/0001.promotion"),
+    },
+    Shipped {
+        line: Line::Gaussians,
+        model: include_bytes!("../../artefacts/gaussians/84e2f42216c9fde4395fa3798b7ce4bf.model"),
+        promotion: include_bytes!("../../artefacts/gaussians/promotions/0001.promotion"),
+    },
+    Shipped {
+        line: Line::Deterioration,
+        model: include_bytes!(
+            "../../artefacts/deterioration/b9615497693d835494843be733b73808.model"
+        ),
+        promotion: include_bytes!("../../artefacts/deterioration/promotions/0001.promotion"),
+    },
+    Shipped {
+        line: Line::Rhythm,
+        model: include_bytes!("../../artefacts/rhythm/0d816895017c4028611f6dcf8d03a36c.model"),
+        promotion: include_bytes!("../../artefacts/rhythm/promotions/0001.promotion"),
+    },
+];
+
+/// Returns the root that vouches for the shipped models.
+#[must_use]
+pub fn shipped_root() -> Kid {
+    let bytes = unhex(include_str!("../../artefacts/root.txt").trim()).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    // A file that is no root vouches for nothing: loading refuses.
+    Kid(bytes.unwrap_or(Digest::ZERO.0))
+}
+
+/// Loads the model that comes with the program for `line`.
+pub fn shipped(line: Line, now: Micros) -> Result<Promoted, ArtefactError> {
+    let found = SHIPPED.iter().find(|shipped| shipped.line == line);
+    let found = found.ok_or(ArtefactError::Unpromoted)?;
+    let trust = Trust {
+        root: shipped_root(),
+        now,
+    };
+    load(found.model, Some(found.promotion), &trust)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        artefact::Parameters,
+        evaluate::Decider,
+        features::{Hours, RhythmFeatures, VITALS, Window},
+    };
+
+    const NOW: Micros = Micros(1_800_000_000_000_000);
+
+    /// Six hours of the same readings, in steps.
+    fn hours(values: [i32; VITALS.len()]) -> Hours {
+        let mut window = Window::new(Micros(0));
+        for hour in 0..6 {
+            for (kind, value) in VITALS.into_iter().zip(values) {
+                window.push(kind, Micros(hour * 3_600_000_000), value);
+            }
+        }
+        window.hours()
+    }
+
+    /// Score and alert of each shipped model: on somebody well, worse and in septic shock, and on a
+    /// regular rhythm and a doubtful one.
+    const FROZEN: [(Line, f64, bool); 11] = [
+        (Line::Anchor, 0.0, false),
+        (Line::Anchor, 3.669_331_049_568_54, false),
+        (Line::Anchor, 12.138_126_545_831_135, true),
+        (Line::Gaussians, 0.0, false),
+        (Line::Gaussians, 7.689_921_379_089_355_5, false),
+        (Line::Gaussians, 27.804_306_030_273_438, true),
+        (Line::Deterioration, -4.717_437_086_891_994, false),
+        (Line::Deterioration, -1.797_623_737_871_658_4, true),
+        (Line::Deterioration, -1.318_313_751_060_312_7, true),
+        (Line::Rhythm, -7.503_062_391_235_019, false),
+        (Line::Rhythm, -0.878_324_694_738_446_4, false),
+    ];
+
+    #[test]
+    fn the_shipped_models_load_under_the_committed_root_and_give_frozen_scores() {
+        let well = hours([740, 980, 150, 3_690, 1_240, 880, 700]);
+        let worse = hours([1_080, 930, 250, 3_830, 1_000, 700, 520]);
+        let shock = hours([1_300, 900, 300, 3_920, 820, 550, 420]);
+        let rhythms = [(-2.2, 0.05), (-0.9, 0.5)];
+        let mut told = Vec::new();
+        for line in Line::ALL {
+            let model = shipped(line, NOW).unwrap();
+            assert_eq!(Line::of(model.parameters()), line);
+            if let Parameters::Rhythm(model) = model.parameters() {
+                told.extend(rhythms.map(|(entropy, occupied)| {
+                    let score = model.score(&RhythmFeatures { entropy, occupied });
+                    (line, score, model.alerts(score))
+                }));
+                continue;
+            }
+            let decider = Decider(model.parameters());
+            let judged = [&well, &worse, &shock]
+                .map(|hours| (line, decider.score(hours), decider.alerts(hours)));
+            told.extend(judged);
+        }
+        let same = |(a, b): (&(Line, f64, bool), &(Line, f64, bool))| {
+            a.0 == b.0 && a.2 == b.2 && (a.1 - b.1).abs() < 1e-9
+        };
+        assert!(
+            told.len() == FROZEN.len() && told.iter().zip(&FROZEN).all(same),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn the_shipped_models_are_small_and_say_where_they_come_from() {
+        for shipped in SHIPPED {
+            assert!(shipped.model.len() < 64 << 10 && shipped.promotion.len() < 1 << 10);
+            let trust = Trust {
+                root: shipped_root(),
+                now: NOW,
+            };
+            let model = load(shipped.model, Some(shipped.promotion), &trust).unwrap();
+            assert!(model.card().data.iter().any(|(name, _)| name == "listing"));
+            assert_ne!(model.promotion().signer(), shipped_root());
+            // Nobody else's root vouches for them.
+            let foreign = Trust {
+                root: Kid([7; 32]),
+                ..trust
+            };
+            assert_eq!(
+                load(shipped.model, Some(shipped.promotion), &foreign),
+                Err(ArtefactError::NotCertified)
+            );
+        }
+    }
+}
