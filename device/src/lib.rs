@@ -1,7 +1,7 @@
 //! What runs on a device: enrolling, signing batches at collection, keeping them until the service
 //! has answered, and carrying them there through every loss of the stream.
 //!
-//! Reading order: [`enrol`] makes a device, [`uplink`] runs it, [`queue`] keeps what it collected,
+//! Reading order: [`mod@enrol`] makes a device, [`uplink`] runs it, [`queue`] keeps what it collected,
 //! [`flight`] decides what to send next. [`fleet`] simulates patients with such devices and
 //! [`attack`] plays those who mean harm.
 

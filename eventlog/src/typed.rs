@@ -46,7 +46,7 @@ impl NewEntry {
     }
 
     /// Names the entry that this one replaces. Compacted topics need it, others refuse it. The key
-    /// comes from [`Log::compaction_key`].
+    /// comes from [`crate::Log::compaction_key`].
     #[must_use]
     pub const fn compacted(mut self, key: CompactionKey) -> Self {
         self.compaction = Some(key);
@@ -78,7 +78,7 @@ pub struct Entry {
     pub writer: WriterId,
     /// Its number among that writer's entries here.
     pub writer_seq: u64,
-    /// How many of that writer's entries are missing right before this one. Only a [`Follower`]
+    /// How many of that writer's entries are missing right before this one. Only a [`crate::Follower`]
     /// can tell; anything but zero is an alarm.
     pub missing: u64,
     /// The key that it was stored under, on a compacted topic.

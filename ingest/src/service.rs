@@ -1,4 +1,4 @@
-//! Takes streams. Everything a stream needs is in [`Core`]; everything it may take is counted here.
+//! Takes streams. Everything a stream needs is in `Core`; everything it may take is counted here.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -104,7 +104,7 @@ pub fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the socket until `shutdown`, at most [`AT_ONCE`] requests at a time.
+/// Serves the socket until `shutdown`, at most `AT_ONCE` requests at a time.
 pub async fn serve_socket<H: Handler>(
     listener: UnixListener,
     handler: Arc<H>,

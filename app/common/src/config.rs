@@ -1,7 +1,7 @@
 //! Configuration: one TOML file per program, every key documented and defaulted, unknown keys
 //! refused, all mistakes reported at once.
 //!
-//! A section is declared with [`section!`]; the struct, the reading and the page of documentation
+//! A section is declared with [`crate::section!`]; the struct, the reading and the page of documentation
 //! all come from that one declaration.
 
 mod value;

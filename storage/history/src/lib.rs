@@ -2,13 +2,13 @@
 //!
 //! One task per partition follows the log from where its chain of manifests says, writes files and
 //! commits them together with the positions behind them, in one step. What a chain does not name
-//! does not exist. Stored rows rebuild the digests that devices signed: [`verify`] checks each
+//! does not exist. Stored rows rebuild the digests that devices signed: [`mod@verify`] checks each
 //! against public keys, from the files alone.
 //!
-//! Reading order: [`schema`] says what files hold, [`rows`] what a row is, [`file`] and [`files`]
+//! Reading order: [`schema`] says what files hold, [`rows`] what a row is, [`mod@file`] and [`files`]
 //! how they are sealed and opened; [`shelf`], [`manifest`] and [`chain`] are the one order of
 //! commits; [`marks`] and [`collect`] turn log entries into rows, once; [`merge`] drops what must
-//! go; [`run`] drives it all; [`store`] and [`verify`] read it back.
+//! go; [`run`] drives it all; [`store`] and [`mod@verify`] read it back.
 
 pub mod chain;
 pub mod collect;
