@@ -442,7 +442,7 @@ impl Checkpoint {
         }
     }
 
-    /// Reads what [`Checkpoint::to_record`] made.
+    /// Reads what [`Checkpoint::to_record`] made, and nothing else.
     pub fn of_record(record: &PartitionRecord) -> Result<Self, Malformed> {
         let mut reader = Reader::new(&record.sources);
         if reader.u8()? != VERSION {
@@ -459,6 +459,10 @@ impl Checkpoint {
         };
         let verified = Offset(reader.u64()?);
         reader.end()?;
+        // The log's own field says it again, for whoever reads records without a detector.
+        if record.log_time != feed.log_time.unwrap_or_default() {
+            return Err(Malformed);
+        }
         Ok(Self {
             as_of: record.as_of,
             feed,

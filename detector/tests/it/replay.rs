@@ -237,4 +237,10 @@ fn a_checkpoint_that_reads_as_it_was_written() {
         checkpoint.to_record().log_time,
         run.state.feed().log_time.unwrap_or(Micros(0))
     );
+    let mut other = checkpoint.to_record();
+    other.log_time = Micros(other.log_time.0 + 1);
+    assert!(
+        Checkpoint::of_record(&other).is_err(),
+        "a record that says two times is none"
+    );
 }

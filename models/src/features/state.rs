@@ -103,7 +103,8 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
 }
 
 fn checked_hour(hour: i64) -> Result<i64, Malformed> {
-    (hour.abs() <= FARTHEST_HOUR)
+    (-FARTHEST_HOUR..=FARTHEST_HOUR)
+        .contains(&hour)
         .then_some(hour)
         .ok_or(Malformed)
 }

@@ -104,6 +104,16 @@ fn encoded(window: &Window) -> Vec<u8> {
     writer.into_vec()
 }
 
+#[test]
+fn an_hour_at_the_end_of_time_is_refused() {
+    for hour in [i64::MIN, i64::MAX] {
+        let mut bytes = encoded(&fill(&[]));
+        bytes[1..9].copy_from_slice(&hour.to_le_bytes());
+        let decoded = Window::decode(&mut Reader::new(&bytes));
+        assert_eq!(decoded, Err(pulseward_base::bytes::Malformed));
+    }
+}
+
 proptest! {
     #[test]
     fn streaming_equals_a_recomputation_from_all_readings(readings in readings(), idle in 0..40_i64) {

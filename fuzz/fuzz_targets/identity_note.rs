@@ -1,0 +1,4 @@
+//! See `pulseward_identity_store::fuzzing::note`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pulseward_identity_store::fuzzing::note(data));
