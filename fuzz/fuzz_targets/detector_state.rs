@@ -5,6 +5,9 @@ use pulseward_detector::state::codec;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok((patient, feed)) = codec::decode(data) {
-        assert!(codec::encode(&patient, &feed) == data, "a state has two spellings");
+        assert!(
+            codec::encode(&patient, &feed) == data,
+            "a state has two spellings"
+        );
     }
 });

@@ -28,10 +28,16 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         for queue in &queues {
             let waiting = queue.waiting(usize::MAX, &|_| false);
             assert!(waiting.len() == queue.len(), "a batch is lost");
-            assert!(waiting.is_sorted_by(|a, b| a.seq < b.seq), "batches are out of order");
+            assert!(
+                waiting.is_sorted_by(|a, b| a.seq < b.seq),
+                "batches are out of order"
+            );
         }
         let again = FileQueue::open_all(&FOLDER, QueueLimits::default());
-        assert!(again.is_ok_and(|again| again.len() == queues.len()), "a queue is lost");
+        assert!(
+            again.is_ok_and(|again| again.len() == queues.len()),
+            "a queue is lost"
+        );
     }
     let _removed = fs::remove_file(&path);
 });

@@ -10,6 +10,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let mut writer = Writer::new();
         window.encode(&mut writer);
         let read = data.len() - reader.rest().len();
-        assert!(writer.as_slice() == &data[..read], "a window has two spellings");
+        assert!(
+            writer.as_slice() == &data[..read],
+            "a window has two spellings"
+        );
     }
 });
