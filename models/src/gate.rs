@@ -88,7 +88,7 @@ impl Limits {
             group_auroc: 0.05,
             false_share_times: 1.5,
             sensitivity_times: 0.75,
-            percentile: 0.12,
+            percentile: 0.15,
             ..Self::default()
         }
     }

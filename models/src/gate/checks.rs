@@ -116,7 +116,11 @@ pub(super) fn pools(ours: &Card, theirs: &Card, limits: &Limits, refusals: &mut 
         refusals.push(Refusal::Labels { serving, candidate });
     }
     let (candidate, serving) = both("densest_share");
-    if candidate > serving + limits.densest {
+    let (ours, theirs) = both("patients");
+    let spread = serving * (1.0 - serving);
+    // Chance alone makes two groups of patients so differently crowded.
+    let error = (spread / ours.max(1.0) + spread / theirs.max(1.0)).sqrt();
+    if candidate > serving + limits.densest + limits.rank * error {
         refusals.push(Refusal::Crowd { serving, candidate });
     }
 }

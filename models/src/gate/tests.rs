@@ -35,6 +35,7 @@ const WIDTHS: [f64; TERMS] = [520.0, 130.0, 250.0, 500.0, 80.0, 180.0];
 /// An anchor on the set's own quiet patients, each moved towards worse.
 fn anchor(shift: f64, mut metrics: Vec<(String, f64)>) -> Draft {
     metrics.push(("pool_patients".to_owned(), 1e6));
+    metrics.push(("patients".to_owned(), 1e6));
     let mut pool = Pool::default();
     for case in set().cases.iter().filter(|case| !case.hours[0].event) {
         let mut windows = Vec::new();

@@ -15,6 +15,7 @@ mod help;
 mod house;
 mod kills;
 mod life_of_a_batch;
+mod models;
 mod planted;
 mod prometheus;
 mod python;
