@@ -8,9 +8,7 @@ mod summary;
 pub use decider::{Decider, HELD, QUARTERS};
 pub use episodes::{Burden, Hysteresis};
 pub use set::{Case, EvaluationSet, RhythmCase};
-pub use summary::{
-    Bin, Calibration, Certified, Evaluation, Group, GroupRow, Kept, LaneRow, threshold_for,
-};
+pub use summary::{Certified, Evaluation, Group, GroupRow, Kept, LaneRow, threshold_for};
 
 use pulseward_vitals::training::About;
 

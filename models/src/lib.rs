@@ -22,6 +22,8 @@ pub mod judge;
 pub mod dataset;
 pub mod measure;
 
+pub mod calibration;
+
 pub mod train;
 
 pub mod evaluate;

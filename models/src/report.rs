@@ -9,6 +9,7 @@ use pulseward_base::bytes::hex;
 use crate::{
     artefact::{Card, Draft},
     attack::{Evaded, Outcome, Poison},
+    calibration::{Agreement, Bin},
     evaluate::{Evaluation, HELD},
     features::Hold,
     gate::{Refusal, Verdict},
@@ -197,33 +198,53 @@ impl Report<'_> {
         }
     }
 
+    /// Whether scores are logarithms of odds, so that they tell a probability as they stand.
+    fn tells_odds(&self) -> bool {
+        matches!(
+            Line::of(&self.draft.parameters),
+            Line::Deterioration | Line::Rhythm
+        )
+    }
+
     fn calibrated(&self, page: &mut String) {
         let ours = &self.evaluation.calibration;
-        let bins = &ours.bins;
-        if !bins.is_empty() {
-            let most = bins
-                .iter()
-                .flat_map(|bin| [bin.predicted, bin.observed])
-                .fold(0.0, f64::max);
-            let mut plot = Plot::new(
-                "predicted probability",
-                "observed share",
-                (0.0, nice(most)),
-                (0.0, nice(most)),
-            )
-            .diagonal();
-            plot.add(Series::marked(
-                "tenths of the windows",
-                bins.iter()
-                    .map(|bin| (bin.predicted, bin.observed))
-                    .collect(),
-            ));
-            let told = format!(
-                "recalibrated on the other half of the patients: slope {:.2}, intercept {:.2}",
-                ours.slope, ours.intercept
-            );
-            *page += &figure("Calibration", &told, &plot);
+        if ours.bins.is_empty() {
+            return;
         }
+        let shown = |bins: &[Bin]| -> Vec<(f64, f64)> {
+            bins.iter()
+                .map(|bin| (bin.predicted, bin.observed))
+                .collect()
+        };
+        let home = if self.tells_odds() {
+            shown(&ours.home_bins)
+        } else {
+            Vec::new()
+        };
+        let after = shown(&ours.bins);
+        let ends = home.iter().chain(&after).flat_map(|bin| [bin.0, bin.1]);
+        let most = nice(ends.fold(0.0, f64::max));
+        let mut plot = Plot::new(
+            "predicted probability",
+            "observed share",
+            (0.0, most),
+            (0.0, most),
+        )
+        .diagonal();
+        let told = |agreement: &Agreement| {
+            let Agreement { slope, intercept } = *agreement;
+            format!("slope {slope:.2}, intercept {intercept:+.2}")
+        };
+        let mut words = "tenths of the windows of one half of the patients; ".to_owned();
+        if home.is_empty() {
+            words += "the score is no probability by itself; ";
+        } else {
+            plot.add(Series::marked("as it stands", home));
+            words += &format!("as it stands {}; ", told(&ours.home));
+        }
+        plot.add(Series::marked("recalibrated", after));
+        words += &format!("recalibrated on the other half {}", told(&ours.after));
+        *page += &figure("Calibration", &words, &plot);
     }
 
     fn certificates(&self, page: &mut String) {

@@ -2,8 +2,8 @@
 
 use super::{Burden, HELD, Hysteresis, Judged, QUARTERS, Row};
 use crate::{
+    calibration::Calibration,
     features::Hold,
-    linfa_wall::{Linear, LogisticSettings, Rows, logistic},
     measure::{auroc, average_precision, bootstrap, quantile, share, stratified_auroc},
     rules::news2::Severity,
 };
@@ -110,28 +110,6 @@ pub struct Kept {
     pub quarters: u16,
     /// For each of [`HELD`].
     pub shares: [f64; HELD.len()],
-}
-
-/// Windows of similar predicted probability.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bin {
-    /// The mean probability predicted.
-    pub predicted: f64,
-    /// The share that had the event.
-    pub observed: f64,
-    /// How many.
-    pub windows: usize,
-}
-
-/// How far probabilities can be trusted, once recalibrated on the other half of the patients.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Calibration {
-    /// Of the recalibration: one would mean that scores are logarithms of odds.
-    pub slope: f64,
-    /// Of the recalibration.
-    pub intercept: f64,
-    /// By rising probability.
-    pub bins: Vec<Bin>,
 }
 
 /// One lane of alarms.
@@ -368,44 +346,16 @@ fn curves(scored: &[(f64, bool)]) -> (Points, Points) {
     (roc, precision_recall)
 }
 
-/// Recalibrates on every other patient, and looks at the rest.
+/// How far scores are probabilities.
 fn calibration(judged: &[Judged]) -> Option<Calibration> {
-    let half = |odd: usize| {
+    let rows = |judged: &Judged| {
         judged
+            .rows
             .iter()
-            .enumerate()
-            .filter(move |(index, _)| index % 2 == odd)
-            .flat_map(|pair| &pair.1.rows)
+            .map(|row| (row.score, row.event))
+            .collect()
     };
-    let (mut rows, mut events) = (Rows::new(1), Vec::new());
-    for row in half(0) {
-        rows.push(&[row.score.clamp(-100.0, 100.0)]);
-        events.push(row.event);
-    }
-    let settings = LogisticSettings {
-        ridge: 1e-3,
-        ..LogisticSettings::default()
-    };
-    let Linear { weights, intercept } = logistic(rows, &events, settings).ok()?;
-    let slope = *weights.first()?;
-    let mut told: Vec<(f64, bool)> = half(1)
-        .map(|row| {
-            let odds = intercept + slope * row.score.clamp(-100.0, 100.0);
-            (1.0 / (1.0 + (-odds).exp()), row.event)
-        })
-        .collect();
-    told.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let size = told.len().div_ceil(10).max(1);
-    let bins = told.chunks(size).map(|bin| Bin {
-        predicted: bin.iter().map(|row| row.0).sum::<f64>() / bin.len() as f64,
-        observed: share(bin.iter().filter(|row| row.1).count(), bin.len()),
-        windows: bin.len(),
-    });
-    Some(Calibration {
-        slope,
-        intercept,
-        bins: bins.collect(),
-    })
+    Calibration::of(&judged.iter().map(rows).collect::<Vec<_>>())
 }
 
 /// Returns the score above which `share` of the windows without the event lie.
