@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use pulseward_base::{Kid, Reject};
-use pulseward_crypto::SigningKey;
+use pulseward_base::{Clock, Kid, Pseudonym, Reject};
+use pulseward_crypto::{SigningKey, frame::Outcome};
 use pulseward_device::{EnrolError, Identity, LinkSettings, enrol, queue::new_incarnation};
-use pulseward_eventlog::Topic;
+use pulseward_eventlog::{Body, Topic};
 
 use crate::{
-    client::{Client, now},
-    house::{House, quick, until},
+    client::{Client, batch, now},
+    house::{House, quick, reading, until},
 };
 
 async fn shown(
@@ -116,4 +116,69 @@ async fn a_device_enrolled_on_one_instance_is_soon_admitted_by_the_other() {
             .is_ok()
     })
     .await;
+}
+
+/// Whom the registry bound a device to: version, kid, record digest, then the pseudonym.
+async fn bound_to(house: &House, device: Kid) -> Pseudonym {
+    let bodies = house.bodies(Topic::Feed).await.into_iter();
+    let mut bound = bodies.filter_map(|body| match body {
+        Body::Bind(bind) if bind.binding[1..33] == device.0 => Some(bind.binding),
+        _ => None,
+    });
+    Pseudonym(bound.next_back().unwrap()[65..81].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a32_a_device_handed_on_with_a_backlog_sends_old_rows_for_the_old_patient_and_new_for_the_new()
+ {
+    let house = House::new();
+    let instance = house.start(quick()).await;
+    let before = house.device(house.identity(&instance.link).await);
+    for value in 0..60 {
+        let old = reading(house.clock.now(), 600 + value);
+        before.collect(&old).unwrap();
+    }
+    // Handed on before any of it was sent: the next patient's ticket makes it another device.
+    let after = house.device(house.identity(&instance.link).await);
+    for value in 0..60 {
+        let new = reading(house.clock.now(), 1600 + value);
+        after.collect(&new).unwrap();
+    }
+    let stops = [&before, &after].map(|device| house.run(device, &instance.link));
+    until("both queues are drained", async || {
+        before.waiting() + after.waiting() == 0
+    })
+    .await;
+    stops.iter().for_each(|stop| stop.cancel());
+
+    let (old, new) = (before.identity().kid(), after.identity().kid());
+    let (old_patient, new_patient) = (bound_to(&house, old).await, bound_to(&house, new).await);
+    assert_ne!(old_patient, new_patient);
+    let stored = house.stored().await;
+    assert_eq!(stored.len(), 120, "each once");
+    for batch in stored {
+        let value = batch.contents.columns.leaves()[0].rows[0].value;
+        let expect = if value < 1000 {
+            (old, old_patient)
+        } else {
+            (new, new_patient)
+        };
+        assert_eq!((batch.device, batch.pseudonym), expect, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a32_an_old_row_sent_in_the_next_patients_session_is_refused_and_stored_for_nobody() {
+    let house = House::new();
+    let instance = house.start(quick()).await;
+    let before = house.identity(&instance.link).await;
+    let after = house.identity(&instance.link).await;
+    let name = new_incarnation(now());
+    let mut client = Client::enter(&house, &instance.link, &after, name)
+        .await
+        .unwrap();
+    let old = batch(&before, name, 0, 700);
+    let answer = client.ask(&old.payload).await.unwrap();
+    assert_eq!(answer.outcome, Outcome::Rejected(Reject::BadSignature));
+    assert!(house.stored().await.is_empty());
 }

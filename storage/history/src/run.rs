@@ -1,12 +1,12 @@
 //! The stage: one task per partition follows the log and commits, one task signs the heads.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use pulseward_base::{Clock, Kid, Offset, Partition, bytes::Malformed};
+use pulseward_base::{Clock, KeyId, Kid, Offset, Partition, bytes::Malformed};
 use pulseward_custody::{FileKeys, KeyError};
 use pulseward_eventlog::{
     Body, Content, Entry, Follower, Log, LogError, NewEntry, Position, ReadLimits, Topic,
@@ -383,14 +383,19 @@ impl Follow {
     }
 
     async fn take(&mut self, entries: Vec<Entry>) -> Result<(), HistoryError> {
+        let mut erased = BTreeSet::new();
         for entry in entries {
-            let entry = self.readable(entry).await?;
+            let mut entry = self.readable(entry).await?;
+            // It was opened when it was read, before the erasure in front of it was known.
+            if entry.key.is_some_and(|key| erased.contains(&key)) {
+                entry.content = Content::Erased;
+            }
             self.see_tick(&entry);
             if is_erasure(&entry) {
                 // What came before is committed before; the erasure is a commit of its own.
                 self.commit().await?;
                 self.collector.take(&entry)?;
-                self.erase().await?;
+                erased.extend(self.erase().await?);
                 continue;
             }
             self.collector.take(&entry)?;
@@ -489,7 +494,8 @@ impl Follow {
         self.progress.set_waiting(self.partition, self.waiting);
     }
 
-    async fn erase(&mut self) -> Result<(), HistoryError> {
+    /// Erases those whose erasure was read, and returns their keys.
+    async fn erase(&mut self) -> Result<Vec<KeyId>, HistoryError> {
         let keys = std::mem::take(&mut self.collector.pending.erase);
         for key in &keys {
             self.log.forget(*key);
@@ -498,7 +504,7 @@ impl Follow {
             .erase(&keys, self.log.log_id(), &mut self.collector)
             .await?;
         self.progress.set(self.partition, self.owner.head()?);
-        Ok(())
+        Ok(keys)
     }
 
     /// Takes what is in the log by now, and commits. Whoever writes to it has ended already.

@@ -208,12 +208,7 @@ async fn b20_an_erased_patient_is_in_no_file_and_the_others_are_unchanged() {
     send(&world, &stays, [4]).await;
     world.keys.erase(&gone.admission.key).await.unwrap();
     let partition = world.log.partition_of(gone.admission.slot);
-    let erase = Body::Control(erase_control(gone.admission.key));
-    world
-        .log
-        .append(NewEntry::for_log(partition, erase))
-        .await
-        .unwrap();
+    order_erasure(&world, &gone).await;
     world.store_all(world.settings()).await.unwrap();
     check_stored(&world, &[(&gone, 0), (&stays, 5)]).await;
     let store = world.open().await;
@@ -238,6 +233,96 @@ async fn b20_an_erased_patient_is_in_no_file_and_the_others_are_unchanged() {
             assert!(key.is_ok());
         }
     }
+}
+
+#[tokio::test]
+async fn b20_what_was_opened_before_the_erasure_in_front_of_it_was_known_is_not_stored() {
+    let world = World::new().await;
+    let (gone, stays) = (world.enrol(1).await, world.enrol(2).await);
+    send(&world, &gone, 0..3).await;
+    world.keys.erase(&gone.admission.key).await.unwrap();
+    order_erasure(&world, &gone).await;
+    // Whoever appends this has the patient's derived key in memory still, and so has the reader.
+    send(&world, &gone, 3..6).await;
+    send(&world, &stays, 0..3).await;
+    world.store_all(world.settings()).await.unwrap();
+    check_stored(&world, &[(&gone, 0), (&stays, 3)]).await;
+}
+
+async fn order_erasure(world: &World, of: &Device) {
+    let partition = world.log.partition_of(of.admission.slot);
+    let erase = Body::Control(erase_control(of.admission.key));
+    let order = NewEntry::for_log(partition, erase);
+    world.log.append(order).await.unwrap();
+}
+
+/// Sends until the last number, or until the device's patient is erased.
+async fn load(world: Arc<World>, device: Arc<Device>, count: u64, erased_at: Option<u64>) {
+    for seq in 0..count {
+        if erased_at == Some(seq) {
+            world.keys.erase(&device.admission.key).await.unwrap();
+            order_erasure(&world, &device).await;
+        }
+        let sent = world.log.append_batch(device.batch(seq, &columns(seq)));
+        match sent.await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(LogError::KeyErased) if erased_at.is_some() => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b13_erasing_and_compacting_a_running_store_under_load_fence_nobody_and_rows_reconcile() {
+    let count = if std::env::var_os("PULSEWARD_CAMPAIGN").is_some() {
+        600
+    } else {
+        60
+    };
+    let world = Arc::new(World::new().await);
+    let mut devices = Vec::new();
+    for person in 0..6 {
+        devices.push(Arc::new(world.enrol(person).await));
+    }
+    let settings = Settings {
+        commit_age: Duration::from_millis(1),
+        commit_rows: 5 * usize::try_from(ROWS).unwrap(),
+        compact_commits: 3,
+        ..world.settings()
+    };
+    let historian = world.historian(settings);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(historian.run(partitions(), stop.clone()));
+    // Every other patient is erased, each at another moment, while all go on.
+    let erased_at = |person: usize| {
+        let at = count * (person as u64 + 1) / 7;
+        person.is_multiple_of(2).then_some(at)
+    };
+    let mut loads = tokio::task::JoinSet::new();
+    for (person, device) in devices.iter().enumerate() {
+        let (world, device) = (Arc::clone(&world), Arc::clone(device));
+        loads.spawn(load(world, device, count, erased_at(person)));
+    }
+    while let Some(ended) = loads.join_next().await {
+        ended.unwrap();
+    }
+    stop.cancel();
+    running.await.unwrap().expect("nobody was fenced");
+    let left = |person| {
+        if erased_at(person).is_some() {
+            0
+        } else {
+            count
+        }
+    };
+    let expect: Vec<_> = devices
+        .iter()
+        .enumerate()
+        .map(|(person, device)| (&**device, left(person)))
+        .collect();
+    check_stored(&world, &expect).await;
+    let store = world.open().await;
+    assert!(store.files().any(|(_, file)| file.level > 0), "compacted");
 }
 
 #[tokio::test]
