@@ -2,34 +2,56 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The exit code after a second signal, or a drain that outlived its grace.
 pub const FORCED: i32 = 1;
 
-/// Returns a token that the first signal cancels. Later signals end the process.
-pub fn on_signals() -> anyhow::Result<CancellationToken> {
-    let token = CancellationToken::new();
+/// What a person or a service manager asks of this process.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Cancelled by the first signal: end in order.
+    pub drain: CancellationToken,
+    /// Cancelled by the second: end at once.
+    pub end: CancellationToken,
+}
+
+/// Listens to signals.
+pub fn listen() -> anyhow::Result<Asked> {
+    let asked = Asked {
+        drain: CancellationToken::new(),
+        end: CancellationToken::new(),
+    };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let cancel = token.clone();
+    let cancel = asked.clone();
     tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if first {
-                tracing::info!("draining");
-                cancel.cancel();
-            } else {
-                tracing::warn!("second signal: ending at once");
-                std::process::exit(FORCED);
-            }
-        }
+        either(&mut interrupt, &mut terminate).await;
+        tracing::info!("draining");
+        cancel.drain.cancel();
+        either(&mut interrupt, &mut terminate).await;
+        tracing::warn!("second signal: ending at once");
+        cancel.end.cancel();
     });
-    Ok(token)
+    Ok(asked)
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Returns a token that the first signal cancels. The second ends the process.
+pub fn on_signals() -> anyhow::Result<CancellationToken> {
+    let Asked { drain, end } = listen()?;
+    tokio::spawn(async move {
+        end.cancelled().await;
+        std::process::exit(FORCED)
+    });
+    Ok(drain)
 }
 
 /// Waits for `drain`; ends the process when it outlives `grace`.

@@ -35,7 +35,7 @@ impl Broker {
         let without = std::env::var_os("PULSEWARD_WITHOUT").unwrap_or_default();
         if without
             .to_string_lossy()
-            .split(',')
+            .split([',', ' '])
             .any(|word| word == "kafka")
         {
             println!("NOT RUN: PULSEWARD_WITHOUT says to do without Kafka");

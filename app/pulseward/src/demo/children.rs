@@ -163,6 +163,8 @@ impl Program {
             .stdout(output)
             .stderr(errors)
             .kill_on_drop(true)
+            // Ctrl-C at a terminal reaches the demo alone, which then drains both in their order.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("couldn't start {}", self.binary.display()))
     }

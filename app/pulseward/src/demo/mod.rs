@@ -81,12 +81,16 @@ pub struct DemoArgs {
 
 /// Runs a demo and cleans up behind it.
 pub async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    let signal = shutdown::on_signals()?;
+    let shutdown::Asked { drain, end } = shutdown::listen()?;
     let (at, is_ours) = match &args.data {
         Some(path) => (path.clone(), false),
         None => (ward::temporary()?, true),
     };
-    let ran = run(&args, &at, signal).await;
+    let ran = tokio::select! {
+        ran = run(&args, &at, drain) => ran,
+        // Both programs are killed as their handles are dropped.
+        () = end.cancelled() => Err(anyhow::anyhow!("a second signal ended it")),
+    };
     if is_ours && ran.as_ref().is_ok_and(|report| report.failure().is_none()) {
         std::fs::remove_dir_all(&at)
             .with_context(|| format!("couldn't remove {}", at.display()))?;
@@ -176,7 +180,10 @@ async fn run(args: &DemoArgs, at: &Path, signal: CancellationToken) -> anyhow::R
         note: String::new(),
     };
     run.watch_over(&signal).await?;
-    let report = run.finish().await;
+    let mut report = run.finish().await;
+    if let Ok(report) = &mut report {
+        report.is_cut_short = signal.is_cancelled();
+    }
     following.cancel();
     watcher.await.context("the watcher failed")?;
     report
@@ -300,13 +307,14 @@ impl Run<'_> {
 
     /// Drains the devices, lets the stages catch up, ends both programs and reconciles.
     async fn finish(mut self) -> anyhow::Result<Report> {
+        let attacked = tokio::time::timeout(DRAIN, &mut self.attackers)
+            .await
+            .context("the attackers did not end")?;
+        let insider = attacked.context("the attackers failed")??;
         self.keep_rejects().await;
         let mut ledgers = self.fleet.stop(DRAIN).await;
         let devices = ledgers.len();
-        let ended = tokio::time::timeout(DRAIN, self.attackers)
-            .await
-            .context("the attackers did not end")?;
-        ledgers.push(ended.context("the attackers failed")??);
+        ledgers.push(insider);
         caught_up(self.ward.home.config.listen.admin.port()).await?;
         for (name, program) in [
             ("pulseward", &self.ward.pipeline),
@@ -403,6 +411,7 @@ fn report(
         stored_rows: found.stored_rows,
         foreign: found.foreign,
         is_verified: found.verified,
+        is_cut_short: false,
     }
 }
 

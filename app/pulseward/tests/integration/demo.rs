@@ -2,13 +2,16 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::ward::{PIPELINE, finished, vault_program};
+use crate::ward::{PIPELINE, eventually, finished, vault_program};
 
 /// The keys of the demo's line, in their order. They are frozen.
 const KEYS: [&str; 11] = [
@@ -123,6 +126,51 @@ fn a_demo_loses_nothing_refuses_every_attack_and_alerts_within_20_seconds() {
     assert_eq!(memory.len(), 2, "one of each program");
     let together: f64 = memory.iter().sum();
     assert!(together <= 120.0 * 1024.0, "{together} KiB");
+}
+
+/// A terminal sends Ctrl-C to all processes of its foreground group, not to the demo alone.
+#[test]
+fn ctrl_c_at_a_terminal_ends_a_demo_in_order_and_leaves_nothing_running() {
+    vault_program();
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Command::new(PIPELINE)
+        .args(["demo", "--json"])
+        .env("TMPDIR", directory.path())
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let group = Pid::from_child(&demo);
+    eventually("both programs", Duration::from_secs(60), || {
+        let running = running_in(directory.path());
+        let runs = |word: &str| running.iter().any(|line| line.contains(word));
+        (runs("\0up\0") && runs("\0serve\0")).then_some(())
+    });
+    rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = finished(demo, Duration::from_secs(60));
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{status}\n{said}");
+    let line: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((&line["lost"], &line["doubled"]), (&0.into(), &0.into()));
+    assert_eq!(running_in(directory.path()), Vec::<String>::new());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Returns the command lines of the processes that keep their data below `directory`.
+fn running_in(directory: &Path) -> Vec<String> {
+    let below = directory.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .filter(|line| line.contains(below))
+        .collect()
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod help;
 mod house;
+mod kafka;
 mod kills;
 mod life_of_a_batch;
 mod models;
