@@ -13,5 +13,6 @@ mod world;
 
 mod driven;
 mod integrity;
+mod lanes;
 mod replay;
 mod rules;
