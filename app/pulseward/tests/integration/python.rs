@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     house::root,
-    ward::{PATIENCE, Ward, eventually, finished, python},
+    ward::{PATIENCE, PIPELINE, Ward, eventually, finished, python},
 };
 
 /// Runs a script to its end and returns what it printed, as JSON, and whether it ended well.
@@ -210,4 +211,49 @@ async fn pyarrow_sees_what_a_grant_covers_and_nothing_else() {
     without.iter().for_each(|value| said(value, "encrypted"));
     pipeline.drain();
     assert!(ward.verified().rows >= rows as u64);
+}
+
+/// Returns what stands between fences of a language in `page`.
+fn fenced(page: &str, language: &str) -> String {
+    let fence = format!("```{language}\n");
+    let (_, rest) = page.split_once(&fence).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_page_on_reading_works_as_it_stands() {
+    let Some(python) = python() else { return };
+    let ward = Ward::new();
+    let _vault = ward.serve();
+    let pipeline = ward.up();
+    let rows = stored_rows(&ward).await;
+    let page = fs::read_to_string(root().join("docs/READING.md")).unwrap();
+    let page = page.replace("localhost:7444", &format!("localhost:{}", ward.staff));
+    // Where somebody would stand: the project's files and the pipeline's directory side by side.
+    let place = ward.file("reading");
+    fs::create_dir(&place).unwrap();
+    symlink(root().join("storage"), place.join("storage")).unwrap();
+    symlink(&ward.pipeline.directory, place.join("pipeline")).unwrap();
+    let own = [python.parent(), Path::new(PIPELINE).parent()].map(|path| path.unwrap().display());
+    let path = format!("{}:{}:{}", own[0], own[1], std::env::var("PATH").unwrap());
+    let run = |program: &str, argument: &str, words: &str| {
+        let child = Command::new(program)
+            .args([argument, words])
+            .current_dir(&place)
+            .env("PATH", &path)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let output = finished(child.unwrap(), 2 * PATIENCE);
+        let [said, error] = [output.stdout, output.stderr].map(|s| String::from_utf8(s).unwrap());
+        assert!(output.status.success(), "{said}{error}");
+        said
+    };
+    let counted = run("bash", "-ec", &fenced(&page, "sh"));
+    assert_eq!(counted.trim().parse(), Ok(rows));
+    let table = run("python", "-c", &fenced(&page, "python"));
+    assert!(table.contains("heart_rate"), "{table}");
+    pipeline.drain();
 }
