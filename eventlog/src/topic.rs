@@ -79,6 +79,15 @@ topics! {
     Parked = 10, "parked", Kept;
 }
 
+impl Topic {
+    /// Returns whether what is still needed of a trimmed topic moves out of segments that nobody
+    /// else needs. So it is where few and small entries are needed for long: an alert that stays
+    /// open must not keep every reading since.
+    pub(crate) const fn moves(self) -> bool {
+        matches!(self, Self::Alerts)
+    }
+}
+
 /// A place in one partition of one topic, in one life of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {

@@ -79,7 +79,7 @@ pub(super) struct Stream {
     pub(super) needed: u64,
     /// On a compacted topic: the newest entry of each key.
     pub(super) newest: BTreeMap<CompactionKey, (u64, FramePlace)>,
-    /// On compacted and kept topics: where in the table the older entries lie.
+    /// Of what was moved: where in the table the older entries lie.
     pub(super) rows: BTreeMap<u64, u64>,
     cached: VecDeque<RawEntry>,
 }
@@ -203,7 +203,7 @@ impl State {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.end.send_replace(end.0);
                 if topic.retention() == Retention::Trimmed {
-                    stream.start = end.0;
+                    stream.start = stream.first_row().unwrap_or(end.0);
                 }
             }
         }
@@ -225,6 +225,11 @@ impl Stream {
     /// Returns the next offset.
     pub(super) fn end(&self) -> u64 {
         *self.end.borrow()
+    }
+
+    /// Returns the oldest entry that was moved to the table.
+    pub(super) fn first_row(&self) -> Option<u64> {
+        self.rows.keys().next().copied()
     }
 
     /// Returns where it starts and ends.

@@ -1,5 +1,5 @@
-//! Trimming: whole segments go when nobody needs them any more. What is compacted or kept moves,
-//! with its offsets, to a table per topic first. Then one small file says, from one moment to the
+//! Trimming: whole segments go when nobody needs them any more. What is compacted or kept, and
+//! alerts that are still needed, move with their offsets to a table per topic first. Then one small file says, from one moment to the
 //! next, with which segment the log starts and which tables count; what it does not name is removed
 //! now or at the next open.
 
@@ -53,7 +53,7 @@ impl Shared {
         }
         let mut tables = Vec::new();
         for topic in Topic::ALL {
-            if topic.retention() != Retention::Trimmed
+            if has_table(*topic)
                 && let Some(table) = self.write_table(*topic, &going)?
             {
                 tables.push((*topic, table));
@@ -227,7 +227,7 @@ impl Shared {
                 if id.topic.retention() == Retention::Trimmed
                     && let Some(stream) = state.streams.get_mut(&id)
                 {
-                    stream.start = stream.start.max(span.last + 1);
+                    stream.start = stream.first_row().unwrap_or(span.last + 1);
                 }
             }
         }
@@ -240,6 +240,11 @@ impl Shared {
     }
 }
 
+/// Returns whether what stays of a topic is moved, so that it holds no segment.
+const fn has_table(topic: Topic) -> bool {
+    topic.moves() || !matches!(topic.retention(), Retention::Trimmed)
+}
+
 impl State {
     /// Returns the oldest segments that have nothing but what is not needed or can move.
     fn unneeded_segments(&self) -> BTreeSet<u64> {
@@ -250,7 +255,7 @@ impl State {
                 Some(**number) != writing
                     && segment.spans.iter().all(|(id, span)| {
                         let stream = self.streams.get(id);
-                        id.topic.retention() != Retention::Trimmed
+                        has_table(id.topic)
                             || stream.is_some_and(|stream| span.last < stream.needed)
                     })
             })
@@ -258,12 +263,18 @@ impl State {
             .collect()
     }
 
-    /// Returns whether a record must be kept: all of a kept topic, the newest of a compacted one.
+    /// Returns whether a record must be kept: all of a kept topic, the newest of a compacted one,
+    /// what is needed of a trimmed one.
     fn still_counts(&self, id: StreamId, record: &Record) -> bool {
-        if id.topic.retention() == Retention::Kept {
-            return true;
+        let stream = self.streams.get(&id);
+        match id.topic.retention() {
+            Retention::Kept => return true,
+            Retention::Trimmed => {
+                return stream.is_some_and(|stream| record.offset.0 >= stream.needed);
+            }
+            Retention::Compacted => {}
         }
-        let newest = self.streams.get(&id).map(|stream| &stream.newest);
+        let newest = stream.map(|stream| &stream.newest);
         record.key.is_some_and(|key| {
             newest
                 .and_then(|newest| newest.get(&key))
@@ -278,6 +289,12 @@ impl State {
     ) {
         for (id, stream) in &mut self.streams {
             if id.topic == topic {
+                let moved = stream.rows.last_key_value();
+                if topic.retention() == Retention::Trimmed
+                    && let Some((last, _)) = moved
+                {
+                    stream.start = last + 1;
+                }
                 stream.rows.clear();
             }
         }
@@ -286,6 +303,9 @@ impl State {
                 continue;
             };
             stream.rows.insert(offset, at);
+            if topic.retention() == Retention::Trimmed {
+                stream.start = stream.start.min(offset);
+            }
             if let Some(key) = key
                 && let Some(newest) = stream.newest.get_mut(&key)
                 && newest.0 == offset

@@ -308,6 +308,55 @@ async fn trimming_keeps_what_is_compacted_and_kept_with_its_offsets() {
     assert!(devices.is_sorted_by_key(|(offset, _)| *offset));
 }
 
+/// An alert may stay open for weeks; the readings since must be able to go.
+#[tokio::test]
+async fn b11_alerts_that_are_still_needed_hold_no_segment_back_and_stay_readable() {
+    let fs = MemoryFs::new();
+    let settings = Settings {
+        max_bytes: 4 * small().segment_bytes,
+        ..small()
+    };
+    let mut log = open(&fs, settings);
+    let trim = async |log: &EmbeddedLog, topic, below| {
+        let point = TrimPoint {
+            topic,
+            partition: Partition(0),
+            below: Offset(below),
+        };
+        log.trim(&[point]).await.unwrap();
+    };
+    let mut alerts = Vec::new();
+    for round in 0..200_u64 {
+        let alert = entry(Topic::Alerts, 0, &[u8::try_from(round % 251).unwrap(); 30]);
+        append(&log, vec![alert.clone(), entry(Topic::Feed, 0, &[0; 700])]).await;
+        alerts.push((round, alert.bytes));
+        // All of the feed is past; of the alerts none but the first three, once.
+        trim(&log, Topic::Feed, round).await;
+        if round == 100 {
+            trim(&log, Topic::Alerts, 3).await;
+        }
+        if round % 60 == 59 {
+            drop(log);
+            fs.crash(Crash::PowerCut(round));
+            log = open(&fs, settings);
+        }
+    }
+    assert_eq!(read_all(&log, Topic::Alerts, 0).await, alerts[3..]);
+    assert!(log.used_bytes() < 3 * settings.segment_bytes);
+    trim(&log, Topic::Alerts, 190).await;
+    for round in 200..260 {
+        let alert = entry(Topic::Alerts, 0, b"more");
+        append(&log, vec![alert, entry(Topic::Feed, 0, &[0; 700])]).await;
+        trim(&log, Topic::Feed, round).await;
+    }
+    let start = log.bounds(Topic::Alerts, Partition(0)).await.unwrap().start;
+    assert_eq!(
+        start,
+        Offset(190),
+        "what is past goes with the next segments"
+    );
+}
+
 #[tokio::test]
 async fn settings_that_break_a_promise_are_refused() {
     let fs = MemoryFs::new();
