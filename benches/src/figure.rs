@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Display, Formatter},
     fs,
+    io::{self, IsTerminal as _},
 };
 
 use serde::Serialize;
@@ -100,17 +101,24 @@ impl Figure {
             println!("{}", serde_json::to_string(self).unwrap_or_default());
             return;
         }
-        for line in &self.lines {
-            println!("{line}");
+        // Somebody at a terminal has seen them while they were measured.
+        if !(io::stdout().is_terminal() && io::stderr().is_terminal()) {
+            for line in &self.lines {
+                println!("{line}");
+            }
         }
+        let against = if self.against == 0.0 {
+            String::new()
+        } else {
+            let (against, ratio) = (self.against, self.ratio);
+            format!("against {against:.4} {}, ratio {ratio:.3}; ", self.peer)
+        };
         println!(
-            "{}: {:.4} {} (against {:.4}, ratio {:.3}; target {} {}) on {}",
+            "{}: {:.4} {} ({against}target {} {}) on {}",
             self.name,
             self.ours,
             self.unit,
-            self.against,
-            self.ratio,
-            self.target,
+            self.goal,
             if self.met { "met" } else { "missed" },
             self.machine,
         );
