@@ -8,7 +8,10 @@ use pulseward_eventlog::{Body, Content, Log, LogError, Topic, TrimPoint, body::D
 use pulseward_history::Progress;
 use tokio_util::sync::CancellationToken;
 
+/// How often the log is trimmed at least.
 const EVERY: Duration = Duration::from_secs(60);
+/// And at most, however little is kept.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
 
 /// Where the three topics that are trimmed end, or may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl Cut {
     }
 }
 
-/// Trims once a minute.
+/// Trims once a minute, or as often as the least that is kept asks for.
 pub(crate) struct Trimmer {
     log: Log,
     history: Progress,
@@ -72,12 +75,13 @@ impl Trimmer {
         }
     }
 
-    /// Trims until `shutdown`. What fails is tried again a minute later.
+    /// Trims until `shutdown`. What fails is tried again the next time.
     pub(crate) async fn run(
         mut self,
         shutdown: CancellationToken,
     ) -> Result<(), std::convert::Infallible> {
-        let mut tick = tokio::time::interval(EVERY);
+        let every = self.keep.clamp(MOST_OFTEN, EVERY);
+        let mut tick = tokio::time::interval(every);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),

@@ -332,3 +332,6 @@ fn history_settings(home: &Home) -> pulseward_history::Settings {
     settings.commit_rows = home.config.history.commit_rows;
     settings
 }
+
+#[cfg(test)]
+mod tests;
