@@ -8,6 +8,7 @@
 mod episodes;
 mod evasion;
 mod figure;
+mod peers;
 mod pipeline;
 mod poisoning;
 mod rhythm;

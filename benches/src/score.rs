@@ -1,12 +1,10 @@
 //! What scoring and certifying a window costs, on one core.
 //!
-//! Each part is timed over the same real windows, in short runs, best of nine rounds. The peer is an isolation forest
-//! from `PULSEWARD_PEER_PYTHON`'s scikit-learn, timed in the same run on as many rows of six values;
-//! without that variable there is no comparison and the figure says so.
+//! Each part is timed over the same real windows, in short runs, best of nine rounds. Peers
+//! are timed in the same run, on the same windows' values that the anchor score reads; see `peers`.
 
-use std::{hint::black_box, path::Path, process::Command, time::Duration};
+use std::{hint::black_box, path::Path, time::Duration};
 
-use anyhow::Context;
 use pulseward_models::{
     anchor::{Anchor, Constancy, Towards, Values},
     features::{Hours, Window},
@@ -15,7 +13,7 @@ use pulseward_models::{
 
 use crate::{
     figure::{Figure, Lines, Target},
-    rhythm,
+    peers, rhythm,
     sepsis::{deterioration_small, gaussians},
     study::{Study, news2},
 };
@@ -29,11 +27,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     let study = Study::load(data)?;
     let mut all = hourly(&study, &mut lines)?;
     all += beats(data, &mut lines)?;
-    let peer = peer();
-    lines.say(match peer {
-        Some(peer) => format!("peer, no certificate: scikit-learn isolation forest {peer:.3} us"),
-        None => "no peer: PULSEWARD_PEER_PYTHON names no Python with scikit-learn".to_owned(),
-    });
+    let peer = peers::times(&study, &mut lines)?;
     let figure = Figure::new(
         "score",
         "us a window, all models with certificates",
@@ -142,27 +136,4 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     let start = std::time::Instant::now();
     let result = run();
     (result, start.elapsed())
-}
-
-const PEER: &str = "
-import time, numpy as np
-from sklearn.ensemble import IsolationForest
-rng = np.random.default_rng(0)
-train, rows = rng.normal(size=(20000, 6)), rng.normal(size=(20000, 6))
-forest = IsolationForest(n_estimators=100, n_jobs=1, random_state=0).fit(train)
-best = 1e9
-for _ in range(3):
-    start = time.perf_counter(); forest.score_samples(rows); best = min(best, time.perf_counter() - start)
-print(best * 1e6 / len(rows))
-";
-
-#[expect(clippy::disallowed_methods, reason = "a program reads its environment")]
-fn peer() -> Option<f64> {
-    let python = std::env::var("PULSEWARD_PEER_PYTHON").ok()?;
-    let output = Command::new(python)
-        .args(["-c", PEER])
-        .env("OMP_NUM_THREADS", "1")
-        .output();
-    let output = output.context("no such program").ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }

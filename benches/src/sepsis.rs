@@ -13,6 +13,7 @@ use pulseward_models::{
 
 use crate::{
     figure::{Figure, Lines, Target},
+    peers,
     study::{FALSE_POSITIVES, Patient, Scored, Study},
 };
 
@@ -62,6 +63,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
         "anchor over NEWS2, same rows, paired: [{low:+.3}, {high:+.3}]"
     ));
     supervised(&study, &mut lines)?;
+    peers::judge(&study, &ours, &mut lines)?;
     let target = Target::AtLeast(0.65);
     let figure = Figure::new("sepsis", "AUROC", ours.auroc(), news2.auroc(), target);
     Ok(figure.with_lines(lines.into_vec()))
