@@ -134,7 +134,7 @@ fn by_gaussians(gaussians: &Gaussians, hours: &Hours) -> Judgement {
         within_error: (share(fewest), share(most)),
         hold: Hold::all().find(|hold| changes(*hold)),
         evasion_certified: true,
-        reasons: Vec::new(),
+        reasons: explain::gaussians(gaussians, hours),
     }
 }
 

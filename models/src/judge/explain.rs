@@ -6,8 +6,9 @@ use pulseward_vitals::Kind;
 
 use crate::{
     additive::Additive,
-    anchor::{Anchor, RECIPE, Reads, Values},
+    anchor::{Anchor, RECIPE, Reads, TERMS, Values},
     features::{Hours, PARTS, RhythmFeatures, VITALS},
+    partition::{Gaussians, PartValues},
     rhythm::RhythmModel,
 };
 
@@ -66,7 +67,16 @@ fn in_unit(kind: Kind, steps: f64) -> String {
 
 pub(super) fn anchor(anchor: &Anchor, hours: &Hours) -> Vec<Reason> {
     let values = Values::of(hours);
-    let adds = anchor.contributions(&values);
+    terms(&values, anchor.contributions(&values))
+}
+
+/// What is added is to the mean of the models' scores, not to the share of their votes.
+pub(super) fn gaussians(gaussians: &Gaussians, hours: &Hours) -> Vec<Reason> {
+    let values = Values::of(hours);
+    terms(&values, gaussians.contributions(&PartValues::of(&values)))
+}
+
+fn terms(values: &Values, adds: [f64; TERMS]) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for ((term, value), adds) in RECIPE.iter().zip(values.0).zip(adds) {
         let (Some(kind), Some(value)) = (VITALS.get(term.vital).copied(), value) else {

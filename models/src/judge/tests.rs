@@ -9,12 +9,19 @@ use crate::{
     anchor::{Constancy, Pool, TERMS, fit},
     artefact::{Act, Card, Draft, Promotion, Purpose, Signer, Trust, load},
     features::PARTS,
+    partition::Part,
 };
 
 const HOUR: i64 = 3_600_000_000;
 const NOW: Micros = Micros(0);
 
 fn promoted() -> Promoted {
+    with(Parameters::Anchor(
+        fit(&pool(), Constancy::HALF, 2.3).unwrap(),
+    ))
+}
+
+fn pool() -> Pool {
     let mut pool = Pool::default();
     for patient in 0..400 {
         let share = f64::from(patient) / 399.0;
@@ -29,6 +36,10 @@ fn promoted() -> Promoted {
         ];
         pool.add_patient(&[Values(values)]);
     }
+    pool
+}
+
+fn with(parameters: Parameters) -> Promoted {
     let card = Card {
         name: "anchor".into(),
         purpose: Purpose::Anomaly,
@@ -50,10 +61,7 @@ fn promoted() -> Promoted {
         metrics: vec![],
         parent: ModelId::ZERO,
     };
-    let draft = Draft {
-        card,
-        parameters: Parameters::Anchor(fit(&pool, Constancy::HALF, 2.3).unwrap()),
-    };
+    let draft = Draft { card, parameters };
     let root = SigningKey::generate();
     let [trainer, operator] = [SigningKey::generate(), SigningKey::generate()];
     let certify =
@@ -103,6 +111,28 @@ fn an_alert_says_why_and_how_sure_it_is() {
     );
     let told: f64 = judgement.reasons.iter().map(|reason| reason.adds).sum();
     assert!((told - judgement.score).abs() < 1e-9);
+}
+
+#[test]
+fn a_vote_names_the_vital_that_is_furthest_from_usual_first() {
+    let part = Part::Fitted {
+        mean: [0.0; TERMS],
+        precision: [1.0; TERMS],
+    };
+    let parts = Gaussians::new(1.0, vec![part, part, Part::Constant]).unwrap();
+    let model = with(Parameters::Gaussians(parts));
+    let judgement = judge(&model, &window(1_350, 3_800), Eligibility::default()).unwrap();
+    assert!(judgement.alert, "two of three parts vote for it");
+    let words: Vec<String> = judgement.reasons.iter().map(ToString::to_string).collect();
+    assert!(
+        words[0].starts_with("heart rate mean over 12 h 135.0 /min (+9.0"),
+        "{words:?}"
+    );
+    assert!(
+        words[1].starts_with("temperature highest in 12 h 38.0 °C (+1.6"),
+        "{words:?}"
+    );
+    assert_eq!(words.len(), 2, "{words:?}");
 }
 
 #[test]

@@ -203,6 +203,24 @@ impl Gaussians {
         }
     }
 
+    /// Returns what each value adds to a part's score, averaged over the parts that learned.
+    #[must_use]
+    pub fn contributions(&self, values: &PartValues) -> [f64; TERMS] {
+        let mut adds = [0.0; TERMS];
+        for part in &self.parts {
+            let Part::Fitted { mean, precision } = part else {
+                continue;
+            };
+            let terms = values.0.iter().zip(mean.iter().zip(precision));
+            for (adds, (value, (mean, precision))) in adds.iter_mut().zip(terms) {
+                let above = (value - mean).max(0.0);
+                *adds += f64::from(above * above * precision);
+            }
+        }
+        let learned = self.parts.len() - self.constants();
+        adds.map(|sum| sum / learned.max(1) as f64)
+    }
+
     /// Returns the outcome and how many poisoned patients it survives.
     #[must_use]
     pub fn vote(&self, values: &PartValues) -> VoteRadius {
