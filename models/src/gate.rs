@@ -52,6 +52,8 @@ pub struct Limits {
     pub densest: f64,
     /// No author may have labelled a larger share of the patients.
     pub author_share: f64,
+    /// No larger share of the patients may have the very readings of another.
+    pub twins: f64,
 }
 
 impl Default for Limits {
@@ -71,6 +73,7 @@ impl Default for Limits {
             labelled_times: 1.3,
             densest: 0.01,
             author_share: 0.05,
+            twins: 0.002,
         }
     }
 }
@@ -197,6 +200,11 @@ pub enum Refusal {
     },
     /// One author labelled too many.
     Author {
+        /// The share.
+        share: f64,
+    },
+    /// Too many patients have the very readings of another.
+    Twins {
         /// The share.
         share: f64,
     },
@@ -434,6 +442,12 @@ impl fmt::Display for Refusal {
             }
             Self::Author { share } => {
                 write!(f, "one author labelled {share:.3} of the patients")
+            }
+            Self::Twins { share } => {
+                write!(
+                    f,
+                    "{share:.3} of the patients have the very readings of another"
+                )
             }
         }
     }

@@ -10,11 +10,12 @@ use pulseward_vitals::Kind;
 use crate::{
     additive::Additive,
     anchor::{Anchor, Radius, Values},
-    artefact::{Parameters, Promoted},
+    artefact::{Card, Parameters, Promoted},
     features::{Hold, Hours, LEAST_BEATS, Window, vital},
     partition::{Gaussians, PartValues},
     rhythm::RhythmModel,
     rules::news2::Eligibility,
+    train::PATIENTS_AN_AUTHOR,
 };
 
 /// What a model says of a patient now.
@@ -32,6 +33,9 @@ pub struct Judgement {
     pub threshold: f64,
     /// How many patients must have been poisoned in training to change this.
     pub poison: Radius,
+    /// How many sources of labels, each lying in every one, are among them; nothing where labels have
+    /// no named sources, or nothing bounds what they do.
+    pub sources: Option<u32>,
     /// The least and most score when every reading of the stay may be false by its sensor's error.
     pub within_error: (f64, f64),
     /// How long sensors must be held to change this; nothing when even the whole stay does not.
@@ -92,8 +96,23 @@ pub fn judge(
         Parameters::Rhythm(rhythm) => by_rhythm(*rhythm, window).ok_or(Abstains::Kinds)?,
     };
     judgement.model = model.id();
+    judgement.sources = sources(card, judgement.poison);
     judgement.advisory = card.advisory || !judgement.evasion_certified;
     Ok(judgement)
+}
+
+/// A source that lies labels other patients than it would in truth: so many each time.
+fn sources(card: &Card, poison: Radius) -> Option<u32> {
+    let setting = card
+        .settings
+        .iter()
+        .find(|setting| setting.0 == PATIENTS_AN_AUTHOR)?;
+    let labelled: u32 = setting.1.parse().ok()?;
+    let patients = match poison {
+        Radius::None => return None,
+        Radius::Patients(patients) | Radius::AtLeast(patients) => patients,
+    };
+    patients.checked_div(labelled.checked_mul(2)?)
 }
 
 fn by_anchor(anchor: &Anchor, hours: &Hours) -> Judgement {
@@ -105,6 +124,7 @@ fn by_anchor(anchor: &Anchor, hours: &Hours) -> Judgement {
         score: certificate.score,
         threshold: anchor.threshold(),
         poison: certificate.poison,
+        sources: None,
         within_error: (certificate.evasion.low, certificate.evasion.high),
         hold: certificate.evasion.hold,
         evasion_certified: true,
@@ -131,6 +151,7 @@ fn by_gaussians(gaussians: &Gaussians, hours: &Hours) -> Judgement {
         score: share(gaussians.tally(&values)),
         threshold: 0.5,
         poison: Radius::Patients(vote.patients),
+        sources: None,
         within_error: (share(fewest), share(most)),
         hold: Hold::all().find(|hold| changes(*hold)),
         evasion_certified: true,
@@ -153,6 +174,7 @@ fn by_additive(additive: &Additive, hours: &Hours) -> Judgement {
         threshold: additive.threshold(),
         // One fit on all patients: nothing bounds what one of them did to it.
         poison: Radius::None,
+        sources: None,
         within_error: additive.within_error(hours, Hold::WholeStay, 4),
         hold: Hold::all().find(|hold| changes(*hold)),
         evasion_certified: true,
@@ -170,6 +192,7 @@ fn by_rhythm(rhythm: RhythmModel, window: &Window) -> Option<Judgement> {
         score,
         threshold: rhythm.threshold,
         poison: Radius::None,
+        sources: None,
         within_error: (f64::NEG_INFINITY, f64::INFINITY),
         hold: Some(Hold::Hours(1)),
         evasion_certified: false,

@@ -5,17 +5,20 @@
 //!   patient only. Whatever looks at the whole pool may refuse a model at the gate, never drop a row.
 //! - Scales, knots and thresholds are constants of the settings, which are signed with the model.
 //! - A patient whom anybody labelled is not among those that never had the event.
-//! - Labels of one author count for so many patients at most: those nearest to a fixed hash.
+//! - Labels of one author count for so many patients at most: those nearest to a fixed hash. Where models
+//!   learn from those without labels, an author with more is an error; one that lies in every label
+//!   changes twice as many patients at most.
 
 mod pool;
 mod settings;
 mod source;
 
+pub(crate) use pool::TWINS;
 pub use pool::{Excluded, Listed, Listing, Mark, Pool, Reading, Stay};
 pub use settings::{Cohort, Line, Selection, Settings};
 pub use source::{Beats, Stays, pseudonym_of};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pulseward_base::{ModelId, Pseudonym};
 use pulseward_crypto::hash::sha256;
@@ -69,6 +72,9 @@ pub enum TrainError {
     /// Nobody is left to train on.
     #[error("no patient is left to train on")]
     Nobody,
+    /// A named author labelled more patients than one may where models learn from those without labels.
+    #[error("one author labelled more than {0} patients")]
+    Author(usize),
     /// The anchor score cannot be fitted.
     #[error("the anchor score")]
     Anchor(#[from] anchor::FitError),
@@ -96,6 +102,16 @@ pub fn train(
     };
     metrics.extend(pool.metrics());
     metrics.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut told = settings.told(line, pool.selection());
+    let by_author = by_author(pool);
+    if line.learns_from_the_quiet() && !by_author.is_empty() {
+        let most = settings.patients_an_author;
+        if by_author.values().any(|patients| patients.len() > most) {
+            return Err(TrainError::Author(most));
+        }
+        told.push((PATIENTS_AN_AUTHOR.to_owned(), most.to_string()));
+        told.sort();
+    }
     let mut data = pool.data().to_vec();
     data.push(("listing".to_owned(), pool.listing().digest()));
     let card = Card {
@@ -109,12 +125,15 @@ pub fn train(
         least_kinds: if line == Line::Rhythm { 1 } else { 2 },
         code: concat!("pulseward-models ", env!("CARGO_PKG_VERSION")).to_owned(),
         data,
-        settings: settings.told(line, pool.selection()),
+        settings: told,
         metrics,
         parent,
     };
     Ok(Draft { card, parameters })
 }
+
+/// The setting that bounds what one source of labels changes; only where authors are named.
+pub(crate) const PATIENTS_AN_AUTHOR: &str = "patients_an_author";
 
 type Fitted = (Parameters, Vec<(String, f64)>);
 
@@ -254,25 +273,25 @@ fn deterioration_of(
     Ok((Parameters::Additive(model), metrics))
 }
 
-/// The patients whose only labels are beyond their authors' caps.
-fn over_the_cap(pool: &Pool, most: usize) -> std::collections::BTreeSet<Pseudonym> {
-    let mut by_author: BTreeMap<Author, Vec<([u8; 32], Pseudonym)>> = BTreeMap::new();
+/// The patients with labels beyond their authors' caps.
+fn over_the_cap(pool: &Pool, most: usize) -> BTreeSet<Pseudonym> {
+    let beyond = by_author(pool)
+        .into_values()
+        .flat_map(|patients| patients.into_iter().skip(most));
+    beyond.map(|patient| patient.1).collect()
+}
+
+/// The patients whom named authors labelled, in the order of a fixed hash.
+fn by_author(pool: &Pool) -> BTreeMap<Author, BTreeSet<([u8; 32], Pseudonym)>> {
+    let mut by_author: BTreeMap<Author, BTreeSet<([u8; 32], Pseudonym)>> = BTreeMap::new();
     for (patient, stay) in pool.stays() {
         for author in stay.authors().filter(|author| *author != Author::RECORD) {
             let order = sha256(&[b"pulseward/v1/author\0", &author.0, &patient.0]);
-            by_author
-                .entry(author)
-                .or_default()
-                .push((order.0, *patient));
+            let patients = by_author.entry(author).or_default();
+            patients.insert((order.0, *patient));
         }
     }
     by_author
-        .into_values()
-        .flat_map(|mut patients| {
-            patients.sort_unstable();
-            patients.into_iter().skip(most).map(|patient| patient.1)
-        })
-        .collect()
 }
 
 fn rhythm_of(
@@ -311,6 +330,11 @@ fn hourly_kinds() -> Vec<Kind> {
 }
 
 impl Line {
+    /// Whether labels only say who is left out.
+    const fn learns_from_the_quiet(self) -> bool {
+        matches!(self, Self::Anchor | Self::Gaussians)
+    }
+
     fn purpose(self) -> Purpose {
         match self {
             Self::Anchor | Self::Gaussians => Purpose::Anomaly,

@@ -147,15 +147,27 @@ pub fn suite(
             }
             None => trial.pool,
         };
-        let draft = train(trial.line, pool, trial.settings, ModelId::ZERO, &mut |_| ())?;
-        let candidate = Reference::of(&draft, set, &mut |_, _| ());
+        let before = [serving.aim(), area(serving)];
+        let trained = train(trial.line, pool, trial.settings, ModelId::ZERO, &mut |_| ());
+        let ([aim, auroc], refusals) = match trained {
+            // There is no model that the gate could see.
+            Err(TrainError::Author(_)) => (before, vec![Refusal::Author { share }]),
+            trained => {
+                let draft = trained?;
+                let candidate = Reference::of(&draft, set, &mut |_, _| ());
+                let limits = Limits::of(&draft);
+                let verdict = compare(&candidate, Some(serving), set, &limits);
+                ([candidate.aim(), area(&candidate)], verdict.refusals)
+            }
+        };
+        let [aim_before, auroc_before] = before;
         outcomes.push(Outcome {
             poison,
             line: trial.line,
             share,
-            aim: [serving.aim(), candidate.aim()],
-            auroc: [area(serving), area(&candidate)],
-            refusals: compare(&candidate, Some(serving), set, &Limits::of(&draft)).refusals,
+            aim: [aim_before, aim],
+            auroc: [auroc_before, auroc],
+            refusals,
         });
     }
     Ok(outcomes)

@@ -14,6 +14,8 @@ pub struct HourlyPatient {
     pub age: Option<f64>,
     /// Whether the file says 1 for the sex.
     pub male: Option<bool>,
+    /// Who says when the event was, where the file names somebody.
+    pub labelled_by: Option<String>,
     /// In order of time.
     pub hours: Vec<Hour>,
     /// How many cells no sensor could show.
@@ -72,10 +74,16 @@ const COLUMNS: [&str; 12] = [
     "DBP",
 ];
 
-/// Reads stays from the text of a table with the columns of the 2019 PhysioNet challenge.
+/// A column that a table may have: who labelled the patient.
+const AUTHOR: &str = "LabelledBy";
+
+/// Reads stays from the text of a table with the columns of the 2019 PhysioNet challenge, and one more if
+/// it has it: `LabelledBy`.
 pub fn read_hourly(text: &str) -> Result<Vec<HourlyPatient>, DatasetError> {
     let mut patients: Vec<HourlyPatient> = Vec::new();
+    let mut authors = Table::new(text, [AUTHOR]).ok();
     for line in Table::new(text, COLUMNS)? {
+        let author = authors.as_mut().and_then(Iterator::next).transpose()?;
         let (number, [id, hour, age, male, event, vitals @ ..]) = line?;
         let fault = || DatasetError::Line(number);
         if patients.last().is_none_or(|patient| patient.id != id) {
@@ -83,6 +91,7 @@ pub fn read_hourly(text: &str) -> Result<Vec<HourlyPatient>, DatasetError> {
                 id: id.to_owned(),
                 age: optional(age).map_err(|()| fault())?,
                 male: optional(male).map_err(|()| fault())?.map(|male| male > 0.5),
+                labelled_by: None,
                 hours: Vec::new(),
                 implausible: 0,
             });
@@ -90,6 +99,9 @@ pub fn read_hourly(text: &str) -> Result<Vec<HourlyPatient>, DatasetError> {
         let Some(patient) = patients.last_mut() else {
             return Err(fault());
         };
+        if let Some((_, [author])) = author.filter(|author| author.1 != [""]) {
+            patient.labelled_by = Some(author.to_owned());
+        }
         let hour = hour.parse().map_err(|_| fault())?;
         if patient.hours.last().is_some_and(|last| last.hour >= hour) {
             return Err(DatasetError::Order(number));
@@ -179,5 +191,16 @@ mod tests {
             assert_eq!(patients[0].hours[0].values[0], None, "{hostile}");
             assert_eq!(patients[0].implausible, 1, "{hostile}");
         }
+    }
+
+    #[test]
+    fn a_table_may_say_who_labelled_a_patient() {
+        let table =
+            "a,80,,,,,,,,,60,1,0,1,0,\na,81,,,,,,,,,60,1,0,2,1,dr x\nb,82,,,,,,,,,60,1,0,1,0,\n";
+        let patients = read_hourly(&format!("{HEADER},LabelledBy\n{table}")).unwrap();
+        let authors: Vec<_> = patients.iter().map(|p| p.labelled_by.as_deref()).collect();
+        assert_eq!(authors, [Some("dr x"), None]);
+        let cut = read_hourly(&format!("{HEADER},LabelledBy\na,80,,,,,,,,,60,1,0,1,0\n"));
+        assert!(matches!(cut, Err(DatasetError::Line(2))), "{cut:?}");
     }
 }

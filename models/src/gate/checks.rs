@@ -7,6 +7,7 @@ use crate::{
     artefact::{Card, Draft, Parameters},
     evaluate::{Evaluation, EvaluationSet, Group},
     features::Hold,
+    train::TWINS,
 };
 
 /// What must hold of a candidate by itself.
@@ -28,6 +29,10 @@ pub(super) fn alone(
     let share = metric(&candidate.card, "author_most_share");
     if share > limits.author_share {
         refusals.push(Refusal::Author { share });
+    }
+    let share = metric(&candidate.card, TWINS);
+    if share > limits.twins {
+        refusals.push(Refusal::Twins { share });
     }
     targets::missed(candidate, refusals);
 }

@@ -167,6 +167,16 @@ fn what_pools_tell_is_compared() {
 }
 
 #[test]
+fn patients_who_come_twice_are_refused() {
+    for (share, refused) in [(0.0, false), (0.001, false), (0.01, true)] {
+        let candidate = anchor(0.0, vec![("twin_share".to_owned(), share)]);
+        let refusals = verdict(&candidate, None).refusals;
+        let found = refusals.contains(&Refusal::Twins { share });
+        assert_eq!(found, refused, "{share}");
+    }
+}
+
+#[test]
 fn c6_a_constant_majority_fails_the_gate() {
     let part = Part::Fitted {
         mean: [0.0; TERMS],

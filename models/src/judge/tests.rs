@@ -40,6 +40,12 @@ fn pool() -> Pool {
 }
 
 fn with(parameters: Parameters) -> Promoted {
+    labelled_by(parameters, None)
+}
+
+/// A model in whose training a named author may have labelled so many patients.
+fn labelled_by(parameters: Parameters, patients: Option<u32>) -> Promoted {
+    let told = |patients: u32| (PATIENTS_AN_AUTHOR.to_owned(), patients.to_string());
     let card = Card {
         name: "anchor".into(),
         purpose: Purpose::Anomaly,
@@ -57,7 +63,7 @@ fn with(parameters: Parameters) -> Promoted {
         least_kinds: 2,
         code: String::new(),
         data: vec![],
-        settings: vec![],
+        settings: patients.map(told).into_iter().collect(),
         metrics: vec![],
         parent: ModelId::ZERO,
     };
@@ -133,6 +139,23 @@ fn a_vote_names_the_vital_that_is_furthest_from_usual_first() {
         "{words:?}"
     );
     assert_eq!(words.len(), 2, "{words:?}");
+}
+
+#[test]
+fn a_source_of_labels_counts_for_twice_the_patients_that_one_may_label() {
+    let window = window(1_350, 3_920);
+    let poisoned = |patients| {
+        let anchor = fit(&pool(), Constancy::HALF, 2.3).unwrap();
+        let model = labelled_by(Parameters::Anchor(anchor), patients);
+        let judgement = judge(&model, &window, Eligibility::default()).unwrap();
+        (judgement.poison, judgement.sources)
+    };
+    let (Radius::Patients(radius) | Radius::AtLeast(radius), None) = poisoned(None) else {
+        panic!("without named sources there is a radius in patients alone");
+    };
+    for patients in [1, 2, 3] {
+        assert_eq!(poisoned(Some(patients)).1, Some(radius / (2 * patients)));
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ const MOST_PATIENTS: usize = 1 << 22;
 const MOST_BATCHES: usize = 1 << 24;
 const MOST_LABELS: usize = 1 << 16;
 
+/// What a card calls the share of patients who have the very readings of another; not there if none has.
+pub(crate) const TWINS: &str = "twin_share";
+
 /// One reading of a stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reading {
@@ -242,11 +245,24 @@ impl Pool {
             ("patients".to_owned(), self.stays.len() as f64),
             ("readings".to_owned(), readings as f64),
         ];
+        let twins = self.twins();
+        if twins > 0 {
+            metrics.push((TWINS.to_owned(), twins as f64 / all));
+        }
         for reason in Excluded::ALL {
             let count = self.excluded.get(&reason).copied().unwrap_or(0);
             metrics.push((format!("excluded_{}", reason.name()), count as f64));
         }
         metrics
+    }
+
+    /// How many patients have the very readings of another: each of them has more than one vote.
+    fn twins(&self) -> usize {
+        let mut seen: BTreeMap<Digest, usize> = BTreeMap::new();
+        for stay in self.stays.values() {
+            *seen.entry(stay.rows()).or_default() += 1;
+        }
+        seen.into_values().map(|count| count - 1).sum()
     }
 
     /// How many patients share the most crowded cell of a coarse grid over their mean vital signs:
@@ -415,12 +431,17 @@ impl Stay {
         seen
     }
 
-    fn listed(&self) -> Listed {
+    /// The digest of the readings.
+    fn rows(&self) -> Digest {
         let mut rows = Writer::new();
         for reading in &self.readings {
             rows.i64(reading.time.0).u16(reading.kind.spec().number);
             rows.i32(reading.value);
         }
+        sha256(&[rows.as_slice()])
+    }
+
+    fn listed(&self) -> Listed {
         let mut marks = Writer::new();
         for mark in &self.marks {
             marks
@@ -431,7 +452,7 @@ impl Stay {
         }
         Listed {
             readings: self.readings.len() as u32,
-            rows: sha256(&[rows.as_slice()]),
+            rows: self.rows(),
             marks: sha256(&[marks.as_slice()]),
             batches: self.batches.iter().copied().collect(),
         }

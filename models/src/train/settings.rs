@@ -102,6 +102,9 @@ pub struct Settings {
     pub tolerance: f64,
     /// For how many patients one author's labels count.
     pub positives_an_author: usize,
+    /// For how many patients a named author may say that they had the event where models learn from all
+    /// others. More is an error, not a cap: which of them count must not depend on one another.
+    pub patients_an_author: usize,
 }
 
 impl Default for Settings {
@@ -118,6 +121,7 @@ impl Default for Settings {
             steps: 120,
             tolerance: 1e-2,
             positives_an_author: 200,
+            patients_an_author: 10,
         }
     }
 }

@@ -23,6 +23,14 @@ pub fn pseudonym_of(name: &str) -> Pseudonym {
     Pseudonym(*digest.0.first_chunk().unwrap_or(&[0; Pseudonym::SIZE]))
 }
 
+/// Returns the author whom a file calls `name`; nobody without a name.
+fn author_of(name: Option<&str>) -> Author {
+    name.map_or(Author::RECORD, |name| {
+        let digest = sha256(&[b"pulseward/v1/labels\0", name.as_bytes()]);
+        Author(*digest.0.first_chunk().unwrap_or(&Author::RECORD.0))
+    })
+}
+
 /// Stays with one row an hour.
 #[derive(Clone, Debug)]
 pub struct Stays {
@@ -49,6 +57,7 @@ impl TrainingSource for Stays {
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         for stay in &self.patients {
             let patient = pseudonym_of(&stay.id);
+            let author = author_of(stay.labelled_by.as_deref());
             // Whole years; what is no age is unknown.
             let age = stay
                 .age
@@ -79,7 +88,7 @@ impl TrainingSource for Stays {
                         from: time,
                         until: time.plus(std::time::Duration::from_hours(1)),
                         event: Event::Deterioration,
-                        author: Author::RECORD,
+                        author,
                     }));
                 }
             }

@@ -289,6 +289,76 @@ fn labels_of_one_author_count_for_so_many_patients() {
 }
 
 #[test]
+fn an_author_changes_no_more_of_the_quiet_patients_than_one_may_label() {
+    let author = Author([7; 16]);
+    let quiet: Vec<_> = ward(80)
+        .into_iter()
+        .filter(|item| !matches!(item, TrainingItem::Label(_)))
+        .collect();
+    let labelling = |patients: std::ops::RangeInclusive<u32>| {
+        let labels = patients.map(|number| {
+            TrainingItem::Label(Label {
+                patient: patient(number),
+                from: Micros(0),
+                until: Micros(HOUR),
+                event: Event::Deterioration,
+                author,
+            })
+        });
+        pool(&quiet.iter().copied().chain(labels).collect::<Vec<_>>())
+    };
+    let bounded = Settings {
+        patients_an_author: 6,
+        ..settings()
+    };
+    let trained = |pool: &Pool| train(Line::Anchor, pool, &bounded, ModelId::ZERO, &mut |_| ());
+    assert!(matches!(
+        trained(&labelling(1..=7)),
+        Err(TrainError::Author(6))
+    ));
+    // What one says and what one would say in truth are within twice the bound of each other.
+    let [told, truth] = [labelling(1..=6), labelling(60..=65)].map(|pool| {
+        let draft = trained(&pool).unwrap();
+        let bound = ("patients_an_author".to_owned(), "6".to_owned());
+        assert!(draft.card.settings.contains(&bound));
+        let Parameters::Anchor(anchor) = draft.parameters else {
+            panic!("an anchor was trained");
+        };
+        anchor
+    });
+    if let Some(within) = told.brackets().get(12) {
+        for (within, point) in within.iter().zip(&truth.brackets()[0]) {
+            assert!(within.near[0] <= point.near[0] && point.near[0] <= within.near[1]);
+            assert!(within.far[0] <= point.far[0] && point.far[0] <= within.far[1]);
+        }
+    }
+    let unnamed = trained(&pool(&quiet)).unwrap().card.settings;
+    assert!(
+        unnamed
+            .iter()
+            .all(|setting| setting.0 != "patients_an_author")
+    );
+}
+
+#[test]
+fn a_card_counts_patients_with_the_readings_of_another() {
+    let twins = |pool: &Pool| {
+        let metrics = trained(Line::Anchor, pool).card.metrics;
+        metrics
+            .into_iter()
+            .find(|metric| metric.0 == "twin_share")
+            .map(|metric| metric.1)
+    };
+    let mut pool = pool(&ward(60));
+    assert_eq!(twins(&pool), None);
+    for (original, copy) in [(1, 1_001), (2, 1_002), (2, 1_003)] {
+        let stay = pool.stays()[&patient(original)].clone();
+        pool.insert(patient(copy), stay);
+    }
+    assert_eq!(twins(&pool), Some(3.0 / 63.0));
+}
+
+#[test]
 fn nothing_to_train_on_is_an_error() {
     let empty = pool(&[]);
     for line in Line::ALL {
