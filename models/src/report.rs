@@ -43,8 +43,8 @@ h1{font-size:1.7rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .5rem;
 p{max-width:48rem}.quiet{color:#5d6b7a}.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(460px,1fr));gap:1.4rem}
 figure{margin:0}figcaption{font-weight:600;margin-bottom:.2rem}figure small{display:block;color:#5d6b7a;font-weight:400}
 svg{width:100%;height:auto;display:block}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.28rem .6rem;border-bottom:1px solid #e8edf2;vertical-align:top}th:first-child,td:first-child{text-align:left}
-th{font-weight:600;color:#44525f;border-bottom:2px solid #cfd8e1}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.8rem;margin:1.2rem 0}
+th,td{text-align:right;padding:.28rem .6rem;border-bottom:1px solid #e8edf2;vertical-align:top}th:first-child,td:first-child{text-align:left;white-space:nowrap}
+th{font-weight:600;color:#44525f;border-bottom:2px solid #cfd8e1}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(215px,1fr));gap:.8rem;margin:1.2rem 0}
 .tile{border:1px solid #dfe5ec;border-radius:8px;padding:.7rem .9rem}.tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}.tile span{color:#5d6b7a;font-size:.85rem}
 .ok{color:#156f3d}.no{color:#a3231f}ul{margin:.3rem 0;padding-left:1.2rem}td ul{text-align:left}code{font-size:.85em;overflow-wrap:anywhere}.left td{text-align:left}.scroll{overflow-x:auto}
 ";

@@ -11,7 +11,7 @@ const BOTTOM: f64 = 52.0;
 const COLOURS: [&str; 6] = [
     "#0b62a4", "#c2570c", "#2b8a57", "#8a3ffc", "#7a5c00", "#b3196b",
 ];
-const FAINT: &str = "#9aa7b4";
+const FAINT: &str = "#c3ccd5";
 
 /// How points are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +173,10 @@ impl Plot {
                 .map(|(x, y)| format!("{x:.1},{y:.1}"))
                 .collect();
             *svg += &format!(
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>",
-                path.join(" ")
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{}\" stroke-linejoin=\"round\"/>",
+                path.join(" "),
+                // What lies below shows on both sides of a line that covers it.
+                if series.faint { 6 } else { 2 }
             );
         }
         if series.shown != Shown::Line {
@@ -183,26 +185,42 @@ impl Plot {
             } else {
                 3.2
             };
-            for (x, y) in &points {
-                *svg += &format!(
-                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>"
-                );
+            for point in &points {
+                *svg += &mark(index, *point, radius, colour);
             }
         }
         // The legend stands below, two in a row, where it hides nothing.
         let x = LEFT + (index % 2) as f64 * (WIDTH - LEFT) / 2.0;
         let y = HEIGHT + 10.0 + 20.0 * (index / 2) as f64;
-        *svg += &format!(
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"{colour}\"/>",
-            x + 5.0,
-            y - 4.0
-        );
+        *svg += &mark(index, (x + 5.0, y - 4.0), 5.0, colour);
         *svg += &format!(
             "<text x=\"{:.1}\" y=\"{y:.1}\" fill=\"#2f3d4a\" font-size=\"11\">{}</text>",
             x + 15.0,
             escaped(&series.name)
         );
     }
+}
+
+/// A circle, a square, a triangle or a diamond, by turns: colours alone do not tell series apart.
+fn mark(index: usize, (x, y): (f64, f64), radius: f64, colour: &str) -> String {
+    let corners: &[(f64, f64)] = match index % 4 {
+        0 => {
+            return format!(
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>"
+            );
+        }
+        1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+        2 => &[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
+        _ => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+    };
+    let corners: Vec<String> = corners
+        .iter()
+        .map(|(dx, dy)| format!("{:.1},{:.1}", x + dx * radius, y + dy * radius))
+        .collect();
+    format!(
+        "<polygon points=\"{}\" fill=\"{colour}\"/>",
+        corners.join(" ")
+    )
 }
 
 /// Places that are whole numbers of something.
