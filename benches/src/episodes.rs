@@ -9,6 +9,7 @@ use std::path::Path;
 
 use pulseward_models::{
     anchor::Constancy,
+    calibration::{Agreement, Calibration},
     dataset::HourlyPatient,
     measure::{bootstrap, quantile},
     partition::PartValues,
@@ -264,6 +265,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     lines.say(rules(7).line("NEWS2 >= 7"));
     let measured = lanes(&study, &mut lines)?;
     groups(judged, &measured, &mut lines);
+    calibrated(judged, &measured, &mut lines);
     union(judged, &five, &measured, &mut lines);
     let ours = measured
         .first()
@@ -342,6 +344,41 @@ fn groups(judged: &[Patient], measured: &[Measured], lines: &mut Lines) {
     group("  70 and over", &|record| aged(record, 70.0, 200.0));
     group("  women", &|record| record.male == Some(false));
     group("  men", &|record| record.male == Some(true));
+}
+
+/// How far the lanes' scores are probabilities: on one half of the judged patients, as they stand and
+/// recalibrated on the other half. Only the deterioration model's are logarithms of odds as they stand.
+fn calibrated(judged: &[Patient], measured: &[Measured; 3], lines: &mut Lines) {
+    let [anomaly, parts, events] = measured;
+    for (name, lane) in [
+        ("anomaly", anomaly),
+        ("201 Gaussians", parts),
+        ("deterioration", events),
+    ] {
+        let scored = judged.iter().zip(&lane.scores).map(|(patient, scores)| {
+            let hours = patient.record.hours.iter();
+            scores
+                .iter()
+                .copied()
+                .zip(hours.map(|hour| hour.event))
+                .collect()
+        });
+        let Some(told) = Calibration::of(&scored.collect::<Vec<_>>()) else {
+            continue;
+        };
+        let words = |agreement: Agreement| {
+            let Agreement { slope, intercept } = agreement;
+            format!("slope {slope:.2}, intercept {intercept:+.2}")
+        };
+        let home = match name {
+            "deterioration" => format!("as it stands {}; ", words(told.home)),
+            _ => String::new(),
+        };
+        let after = words(told.after);
+        lines.say(format!(
+            "  {name} as a probability: {home}recalibrated {after}"
+        ));
+    }
 }
 
 /// Rules, anomaly and deterioration together: each calls for itself, or all are one alarm.

@@ -5,6 +5,7 @@
 //! the README shows. The recordings' place comes from `--data` or the environment variable
 //! `PULSEWARD_DATA`; a figure that needs them says so and fails without.
 
+mod attacked;
 mod episodes;
 mod evasion;
 mod figure;

@@ -9,6 +9,7 @@ use pulseward_models::{
 };
 
 use crate::{
+    attacked,
     figure::{Figure, Lines, Target},
     sepsis::gaussians,
     study::{Scored, Study},
@@ -56,6 +57,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
         }
     }
     let against = partition_shares(&study, &mut lines)?;
+    attacked::judge(data, &mut lines)?;
     let figure = Figure::new(
         "poisoning",
         "share of alerts certified at r = 5",

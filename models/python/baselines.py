@@ -86,7 +86,7 @@ def unsupervised(quiet):
     yield "PyOD COPOD", pyod("copod", "COPOD")
     yield "PyOD PCA", pyod("pca", "PCA", random_state=0)
     yield "PyOD MCD", pyod("mcd", "MCD", random_state=0)
-    yield "PyOD kNN of 10", pyod("knn", "KNN", n_neighbors=10)
+    yield "PyOD kNN of 10", pyod("knn", "KNN", n_neighbors=10, algorithm="brute", n_jobs=2)
     yield "scikit-learn isolation forest", isolation
     yield "river half-space trees", half_spaces
 
