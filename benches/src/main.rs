@@ -22,7 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand, ValueEnum as _};
 
 use figure::{CannotRun, Figure};
-use pipeline::{accept, append, parquet, start, wire};
+use pipeline::{accept, append, hello, judge, parquet, start, wire};
 
 /// Measures what Pulseward claims of itself.
 #[derive(Debug, Parser)]
@@ -56,6 +56,10 @@ enum What {
 enum Name {
     /// What a batch costs from its sealed frame to its sealed log entry.
     Accept,
+    /// What a hello costs the service until its device is welcome.
+    Hello,
+    /// What the detector pays for a batch.
+    Judge,
     /// Durable appends to the embedded log with many waiting.
     Append,
     /// A lone durable append to the embedded log.
@@ -132,6 +136,8 @@ fn measure(name: Name, arguments: &Arguments) -> anyhow::Result<Figure> {
     let data = || data_folder(arguments);
     match name {
         Name::Accept => accept::measure(),
+        Name::Hello => hello::measure(),
+        Name::Judge => judge::measure(),
         Name::Append => append::many(&arguments.scratch),
         Name::AppendOne => append::one(&arguments.scratch),
         Name::ParquetWrite => parquet::write(),

@@ -2,8 +2,11 @@
 
 pub(crate) mod accept;
 pub(crate) mod append;
+pub(crate) mod hello;
+pub(crate) mod judge;
 pub(crate) mod parquet;
 mod readings;
+mod signatures;
 pub(crate) mod start;
 mod timing;
 pub(crate) mod wire;

@@ -6,19 +6,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use async_trait::async_trait;
-use aws_lc_rs::{
-    digest,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-        ParsedPublicKey,
-    },
-};
 use prometheus::Registry;
 use pulseward_base::{Generation, KeyId, Offset, Partition, Secret};
 use pulseward_batch::{Arrival, OpenedBatch};
-use pulseward_crypto::{hash::sha256, random, session::OpenedFrame};
+use pulseward_crypto::session::OpenedFrame;
 use pulseward_custody::{Admission, AdmitRequest, KeyError, KeySource, LogKeys, PatientKey};
 use pulseward_eventlog::{
     Backend, Bounds, Class, Log, LogError, LogSettings, Metrics, Pending, RawAppend, RawEntry,
@@ -28,6 +20,7 @@ use pulseward_vitals::Limits;
 
 use super::{
     readings::{READINGS, Wearable, minute},
+    signatures::Bare,
     timing::{median, micros_each, on_cpu},
 };
 use crate::figure::{Figure, Lines, Target};
@@ -39,7 +32,7 @@ pub(crate) fn measure() -> anyhow::Result<Figure> {
     let mut lines = Lines::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let log = runtime.block_on(open_log())?;
-    let bare = Bare::new()?;
+    let bare = Bare::new(BATCHES)?;
     let mut device = Wearable::in_session()?;
     let columns = minute()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -88,36 +81,6 @@ async fn accept(device: &mut Wearable, log: &Log, frames: &[Vec<u8>]) -> anyhow:
         log.append_batch(batch).await?;
     }
     Ok(())
-}
-
-/// What nobody can do without: signatures over 32 bytes, and their verification.
-struct Bare {
-    key: ParsedPublicKey,
-    signed: Vec<(digest::Digest, Vec<u8>)>,
-}
-
-impl Bare {
-    fn new() -> anyhow::Result<Self> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key())?;
-        let sign = |_| {
-            let prehash = sha256(&[&random::bytes::<32>()]);
-            let digest = digest::Digest::import_less_safe(&prehash.0, &digest::SHA256)?;
-            let signature = pair.sign_digest(&digest)?;
-            Ok((digest, signature.as_ref().to_vec()))
-        };
-        let signed = (0..BATCHES).map(sign).collect::<anyhow::Result<_>>()?;
-        Ok(Self { key, signed })
-    }
-
-    fn verify_all(&self) -> anyhow::Result<()> {
-        for (digest, signature) in &self.signed {
-            self.key
-                .verify_digest_sig(digest, signature)
-                .context("its own signature holds")?;
-        }
-        Ok(())
-    }
 }
 
 async fn open_log() -> anyhow::Result<Log> {

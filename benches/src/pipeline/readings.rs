@@ -17,22 +17,29 @@ use pulseward_vitals::{Columns, Kind, Leaf, Row};
 
 /// How many readings a batch has.
 pub(crate) const READINGS: usize = 60;
-/// The four kinds that a wrist or chest sensor sends; each four seconds one of each.
-const KINDS: [(Kind, i32); 4] = [
-    (Kind::HeartRate, 720),
-    (Kind::SpO2, 970),
-    (Kind::RespiratoryRate, 160),
-    (Kind::Temperature, 3690),
+/// The four kinds that a wrist or chest sensor sends, each four seconds one of each: how high they
+/// are, and how they change with each step for the worse.
+const KINDS: [(Kind, i32, i32); 4] = [
+    (Kind::HeartRate, 720, 20),
+    (Kind::SpO2, 970, -4),
+    (Kind::RespiratoryRate, 160, 6),
+    (Kind::Temperature, 3690, 8),
 ];
-const NOW: Micros = Micros(1_800_000_000_000_000);
-const DAY: i64 = 86_400_000_000;
+pub(crate) const NOW: Micros = Micros(1_800_000_000_000_000);
+pub(crate) const DAY: i64 = 86_400_000_000;
 
 /// Returns a minute's readings.
 pub(crate) fn minute() -> Result<Columns, Reject> {
-    let leaf = |(kind, level): (Kind, i32)| {
+    minute_of(NOW, 0)
+}
+
+/// Returns the readings of the minute from `start`, of somebody who has grown `worse` by so many
+/// steps.
+pub(crate) fn minute_of(start: Micros, worse: i32) -> Result<Columns, Reject> {
+    let leaf = |(kind, level, step): (Kind, i32, i32)| {
         let row = |at: i32| Row {
-            time: Micros(NOW.0 + i64::from(at) * 4_000_000),
-            value: level + at * 7 % 10,
+            time: Micros(start.0 + i64::from(at) * 4_000_000),
+            value: level + at * 7 % 10 + worse * step,
             quality: 0,
         };
         let count = i32::try_from(READINGS / KINDS.len()).unwrap_or(i32::MAX);
@@ -128,7 +135,7 @@ impl Wearable {
     }
 }
 
-fn status() -> Status {
+pub(crate) fn status() -> Status {
     Status {
         time: NOW,
         last_durable: None,

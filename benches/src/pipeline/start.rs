@@ -241,12 +241,17 @@ impl Drop for Running {
 
 /// Returns how much of a program is in memory, in MiB.
 fn resident(running: &Running) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", running.child.id()))?;
+    Ok(resident_kib(&running.child.id().to_string())? / MIB)
+}
+
+/// Returns how much of a process is in memory, in KiB: by its number, or `self`.
+pub(crate) fn resident_kib(process: &str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let kibibytes = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
         .context("the system says how much memory a process holds")?;
-    Ok(kibibytes.trim().parse::<f64>()? / MIB)
+    Ok(kibibytes.trim().parse::<f64>()?)
 }
 
 fn is_ready(port: u16) -> bool {

@@ -96,6 +96,36 @@ fn a_seal_opens_by_the_letter_of_rfc_9180() {
     assert_eq!(opened, b"to whom it concerns");
 }
 
+/// What is sealed by one library is opened by another, which must not be laxer about points.
+#[test]
+fn an_encapsulation_that_is_no_uncompressed_point_of_the_curve_does_not_open() {
+    let pair = KeyPair::generate();
+    let context = Digest([7; 32]);
+    let sealed = seal::seal(pair.public(), "hello", &context, b"plain").unwrap();
+    let open = |enc: &seal::PublicKey| pair.open("hello", &context, enc, &sealed.ciphertext);
+    assert_eq!(open(&sealed.enc).unwrap().as_slice(), b"plain");
+    let with = |at: usize, byte: u8| {
+        let mut enc = sealed.enc;
+        enc[at] = byte;
+        enc
+    };
+    let odd = sealed.enc[64] & 1;
+    let hostile = [
+        ("off the curve", with(64, sealed.enc[64] ^ 1)),
+        ("the point at infinity", [0; 65]),
+        ("zeros", with(0, 0)),
+        ("compressed, with a tail", with(0, 2 + odd)),
+        ("hybrid", with(0, 6 + odd)),
+        (
+            "coordinates beyond the field",
+            [[4].as_slice(), &[255; 64]].concat().try_into().unwrap(),
+        ),
+    ];
+    for (name, enc) in hostile {
+        assert_eq!(open(&enc).unwrap_err(), Reject::BadSeal, "{name}");
+    }
+}
+
 /// RFC 9180, sections 4.1 and 5.1, for suite (0x0010, 0x0001, 0x0002) in base mode.
 fn open_by_the_letter(
     secret: &Secret<32>,
