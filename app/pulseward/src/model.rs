@@ -19,6 +19,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::Subcommand;
 use pulseward_app::passphrase::PassphraseArgs;
 use pulseward_base::Micros;
+use pulseward_models::features::Hold;
 
 use args::{
     AttackArgs, BisectArgs, CertifyArgs, CompareArgs, DefaultsArgs, EvaluateArgs, ExplainArgs,
@@ -86,4 +87,13 @@ pub fn run(
 /// Says one line to whoever called. What was done stays done when nobody reads on.
 fn say(line: &str) {
     let _unread = writeln!(std::io::stdout(), "{line}").is_err();
+}
+
+/// How long sensors are held, in words.
+fn held(hold: Hold) -> String {
+    match hold {
+        Hold::Hours(0) => "no time".to_owned(),
+        Hold::Hours(hours) => format!("{hours} h"),
+        Hold::WholeStay => "the whole stay".to_owned(),
+    }
 }

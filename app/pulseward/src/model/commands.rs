@@ -21,7 +21,7 @@ use super::{
         RollbackArgs, TrainArgs,
     },
     data::{Bar, gather, line, settings},
-    say,
+    held, say,
     signer::Keys,
     store::{Store, read, write},
 };
@@ -239,7 +239,8 @@ pub(super) fn attack(args: &AttackArgs, now: Micros) -> anyhow::Result<ExitCode>
     outcomes.iter().for_each(say_outcome);
     for (hold, quarters, found) in &evaded {
         say(&format!(
-            "held {hold:?}, {}×: {} attacks on {} alerts, {} below the certificate, {} silenced of {} not certified",
+            "held for {}, {}×: {} attacks on {} alerts, {} below the certificate, {} silenced of {} not certified",
+            held(*hold),
             f64::from(*quarters) / 4.0,
             found.attacks,
             found.alerts,

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use pulseward_base::Micros;
 use pulseward_models::{
+    anchor::Radius,
     dataset::{plain_text, read_hourly},
     features::{VITALS, Window},
-    judge::{Judgement, judge},
+    judge::{Abstains, Judgement, judge},
     rules::news2::Eligibility,
 };
 
 use super::{
     args::ExplainArgs,
     data::line,
-    say,
+    held, say,
     store::{Store, read},
 };
 
@@ -64,12 +65,21 @@ pub(super) fn explain(args: &ExplainArgs, now: Micros) -> anyhow::Result<ExitCod
     match told {
         None if args.hour.is_some() => anyhow::bail!("the table has no such hour"),
         None => say("the model does not alert in any hour"),
-        Some((hour, Err(abstains))) => {
-            say(&format!("hour {hour}: the model abstains ({abstains:?})"))
-        }
+        Some((hour, Err(abstains))) => say(&format!(
+            "hour {hour}: the model abstains: {}",
+            why(abstains)
+        )),
         Some((hour, Ok(judgement))) => words(hour, &judgement).iter().for_each(|line| say(line)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+const fn why(abstains: Abstains) -> &'static str {
+    match abstains {
+        Abstains::Population => "the patient is not one of those it was made for",
+        Abstains::Kinds => "too few of its vital signs are known",
+        Abstains::Cadence => "readings come too seldom for it",
+    }
 }
 
 fn words(hour: u32, judgement: &Judgement) -> Vec<String> {
@@ -81,16 +91,25 @@ fn words(hour: u32, judgement: &Judgement) -> Vec<String> {
     )];
     lines.extend(judgement.reasons.iter().map(|reason| format!("  {reason}")));
     lines.push(format!(
-        "  poisoned patients it survives: {:?}",
-        judgement.poison
+        "  poisoned patients it survives: {}",
+        match judgement.poison {
+            Radius::None => "no bound".to_owned(),
+            Radius::Patients(patients) => patients.to_string(),
+            Radius::AtLeast(patients) => format!("{patients} or more"),
+        }
     ));
+    if let Some(sources) = judgement.sources {
+        lines.push(format!(
+            "  sources of labels that may have lied in all: {sources}"
+        ));
+    }
     let (low, high) = judgement.within_error;
     lines.push(format!(
         "  with every reading of the stay off by its sensor's error: {low:.2} to {high:.2}"
     ));
     lines.push(match judgement.hold {
         None => "  no false readings within the sensors' error change it".to_owned(),
-        Some(hold) => format!("  sensors must be held for {hold:?} to change it"),
+        Some(hold) => format!("  sensors must be held for {} to change it", held(hold)),
     });
     lines
 }
