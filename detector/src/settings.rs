@@ -71,6 +71,14 @@ impl Default for Judgement {
 }
 
 impl Judgement {
+    /// Returns the time before which nothing at all is silent.
+    #[must_use]
+    pub fn shortest_silence(&self) -> Duration {
+        self.device_silence
+            .min(self.stream_silence)
+            .min(self.spot_silence)
+    }
+
     /// Returns after how long a stream of `kind` is silent.
     #[must_use]
     pub const fn silence_of(&self, kind: Kind) -> Duration {

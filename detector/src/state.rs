@@ -4,6 +4,7 @@
 //! outputs, to the byte, wherever a run was stopped and taken up again.
 
 pub mod codec;
+mod deadlines;
 pub mod partition;
 pub mod patient;
 pub mod queue;

@@ -6,7 +6,10 @@ use pulseward_base::{KeyId, Kid, Micros, Pseudonym, Reject, Slot};
 
 use pulseward_eventlog::{Position, body::Severity};
 
-use super::patient::{Open, Patient, START};
+use super::{
+    deadlines::Deadlines,
+    patient::{Open, Patient, START},
+};
 use crate::{
     facts::{Batch, Bind, Fact, Tick, Void, What},
     judge::{
@@ -41,6 +44,7 @@ pub struct PartitionState {
     feed: Feed,
     patients: BTreeMap<Pseudonym, Patient>,
     owners: BTreeMap<Kid, Pseudonym>,
+    deadlines: Deadlines,
     recorded: Recorded,
     /// The end of the range in which some patients are ahead.
     settled: Position,
@@ -51,7 +55,7 @@ pub struct PartitionState {
 impl PartitionState {
     /// Returns the state before the first entry.
     #[must_use]
-    pub const fn new(origin: Origin, judgement: Judgement) -> Self {
+    pub fn new(origin: Origin, judgement: Judgement) -> Self {
         Self {
             origin,
             judgement,
@@ -65,6 +69,7 @@ impl PartitionState {
             },
             patients: BTreeMap::new(),
             owners: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             recorded: Recorded {
                 indexes: BTreeMap::new(),
             },
@@ -99,6 +104,8 @@ impl PartitionState {
                     .iter()
                     .map(|device| (device.kid, patient.pseudonym)),
             );
+            let due = patient.due(&self.judgement);
+            self.deadlines.set(patient.pseudonym, due);
             self.patients.insert(patient.pseudonym, patient);
         }
         self
@@ -166,6 +173,7 @@ impl PartitionState {
     pub fn forget(&mut self, patient: Pseudonym) {
         self.owners.retain(|_, owner| *owner != patient);
         self.patients.remove(&patient);
+        self.deadlines.set(patient, None);
         self.changed.remove(&patient);
     }
 
@@ -261,14 +269,12 @@ impl PartitionState {
         let now = feed.pass(tick, &mut teller);
         let feed_back = feed.back.unwrap_or(Micros(i64::MIN));
         let mut changed = Vec::new();
-        if feed.silent.is_none() {
-            let behind = self
-                .patients
-                .values()
-                .filter(|patient| patient.as_of <= fact.position);
-            for patient in
-                behind.filter(|patient| patient.due(&self.judgement).is_some_and(|due| due <= now))
-            {
+        // So soon after the ingests came back nobody has been silent for long enough.
+        let too_soon = feed_back.plus(self.judgement.shortest_silence()) > now;
+        if feed.silent.is_none() && !too_soon {
+            let due = self.deadlines.passed(now);
+            let due = due.iter().filter_map(|patient| self.patients.get(patient));
+            for patient in due.filter(|patient| patient.as_of <= fact.position) {
                 let mut patient = patient.clone();
                 let before = teller.outputs.said.len();
                 silence::elapse(&mut patient, now, feed_back, &mut teller);
@@ -318,6 +324,7 @@ impl PartitionState {
         let pseudonym = patient.pseudonym;
         let kids: BTreeSet<Kid> = patient.devices.iter().map(|device| device.kid).collect();
         self.changed.insert(pseudonym);
+        self.deadlines.set(pseudonym, patient.due(&self.judgement));
         let before = self.patients.insert(pseudonym, patient);
         let displaced = before.into_iter().flat_map(|before| before.devices);
         for device in displaced.filter(|device| !kids.contains(&device.kid)) {
