@@ -16,8 +16,10 @@ use pulseward_crypto::hash::sha256;
 
 use crate::{
     additive::Looks,
+    anchor::{RECIPE, Reads},
     artefact::{Draft, Parameters},
     evaluate::{Decider, Evaluation, EvaluationSet, Group, Judged, judge_set},
+    features::VITALS,
 };
 
 /// How much worse a candidate may be. All are constants of an operator.
@@ -156,6 +158,8 @@ pub enum Refusal {
     Anchor {
         /// Of which term.
         term: usize,
+        /// Whether it is the far one.
+        far: bool,
         /// So many of them would have to be others.
         others: u32,
         /// Of so many.
@@ -400,12 +404,15 @@ impl fmt::Display for Refusal {
             }
             Self::Anchor {
                 term,
+                far,
                 others,
                 patients,
             } => {
+                let end = if far { "far" } else { "near" };
                 write!(
                     f,
-                    "the anchors of term {term} are where the frozen patients would put them only if {others} of {patients} were others"
+                    "the {end} anchor of the {} is where the frozen patients would put it only if {others} of {patients} were others",
+                    term_name(term)
                 )
             }
             Self::Missed { target } => {
@@ -423,9 +430,7 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Shape { vital, looks, by } => {
-                let kind = crate::features::VITALS
-                    .get(vital)
-                    .map_or("?", |kind| kind.spec().name);
+                let kind = VITALS.get(vital).map_or("?", |kind| kind.spec().name);
                 write!(f, "the curve of {kind} ({looks:?}) moved by {by:.2}")
             }
             Self::Labels { serving, candidate } => {
@@ -451,6 +456,20 @@ impl fmt::Display for Refusal {
             }
         }
     }
+}
+
+/// What a term of the anchor score reads.
+fn term_name(term: usize) -> String {
+    let Some(term) = RECIPE.get(term) else {
+        return "unknown term".to_owned();
+    };
+    let looks = match term.reads {
+        Reads::HighMean => "mean",
+        Reads::HighMost => "highest",
+        Reads::LowLeast => "lowest",
+    };
+    let kind = VITALS.get(term.vital).map_or("?", |kind| kind.spec().name);
+    format!("{looks} {}", kind.replace('_', " "))
 }
 
 impl Parameters {

@@ -46,7 +46,7 @@ svg{width:100%;height:auto;display:block}table{border-collapse:collapse;width:10
 th,td{text-align:right;padding:.28rem .6rem;border-bottom:1px solid #e8edf2;vertical-align:top}th:first-child,td:first-child{text-align:left;white-space:nowrap}
 th{font-weight:600;color:#44525f;border-bottom:2px solid #cfd8e1}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(215px,1fr));gap:.8rem;margin:1.2rem 0}
 .tile{border:1px solid #dfe5ec;border-radius:8px;padding:.7rem .9rem}.tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}.tile span{color:#5d6b7a;font-size:.85rem}
-.ok{color:#156f3d}.no{color:#a3231f}ul{margin:.3rem 0;padding-left:1.2rem}td ul{text-align:left}code{font-size:.85em;overflow-wrap:anywhere}.left td{text-align:left}.scroll{overflow-x:auto}
+.ok{color:#156f3d}.no{color:#a3231f}ul{margin:.3rem 0;padding-left:1.2rem}td ul{text-align:left}code{font-size:.85em;overflow-wrap:anywhere}.left td,.last td:last-child,.last th:last-child{text-align:left}.last td{white-space:nowrap}.last td:last-child{white-space:normal}.scroll{overflow-x:auto}
 ";
 
 impl Report<'_> {
@@ -390,7 +390,7 @@ impl Report<'_> {
 
     fn attacks(&self, page: &mut String) {
         if !self.poison.is_empty() {
-            *page += "<h2>Poisoned retrains</h2><div class=\"scroll\"><table><tr><th>attack</th><th>share of patients</th><th>aim's percentile</th><th>AUROC</th><th>the gate</th></tr>";
+            *page += "<h2>Poisoned retrains</h2><div class=\"scroll\"><table class=\"last\"><tr><th>attack</th><th>share of patients</th><th>aim's percentile</th><th>AUROC</th><th>the gate</th></tr>";
             for outcome in self.poison {
                 let name = outcome.poison.map_or("nobody", Poison::name);
                 let [before, after] = outcome.aim;
@@ -437,7 +437,7 @@ impl Report<'_> {
 }
 
 /// So many reasons are told in full; the rest are counted.
-const TOLD: usize = 5;
+const TOLD: usize = 3;
 
 fn reasons(refusals: &[Refusal]) -> String {
     let told = refusals.iter().take(TOLD);

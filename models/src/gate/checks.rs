@@ -157,8 +157,8 @@ fn ranks(
     }
     for (term, (ranks, learned)) in pool.ranks().iter().zip(learned).enumerate() {
         let patients = u32::try_from(ranks.patients()).unwrap_or(u32::MAX);
-        let places = [(NEAR, learned.near), (FAR, learned.far)];
-        for (band, [place, _]) in places {
+        let places = [(false, NEAR, learned.near), (true, FAR, learned.far)];
+        for (far, band, [place, _]) in places {
             let share = (band.from + band.to) as f64 / (2 * band.in_) as f64;
             let spread = share * (1.0 - share);
             // Chance alone puts two groups of patients so far apart.
@@ -174,6 +174,7 @@ fn ranks(
                 let others = others.unwrap_or(patients);
                 refusals.push(Refusal::Anchor {
                     term,
+                    far,
                     others,
                     patients,
                 });

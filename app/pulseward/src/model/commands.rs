@@ -20,7 +20,7 @@ use super::{
         AttackArgs, BisectArgs, CompareArgs, EvaluateArgs, FreezeArgs, ListArgs, PromoteArgs,
         RollbackArgs, TrainArgs,
     },
-    data::{Bar, gather, line, settings},
+    data::{Bar, day, gather, line, settings},
     held, say,
     signer::Keys,
     store::{Store, read, write},
@@ -200,10 +200,10 @@ pub(super) fn list(args: &ListArgs, now: Micros) -> anyhow::Result<ExitCode> {
                 Act::RollBack => "rolled back to",
             };
             say(&format!(
-                "{:14} {act} {} at {} µs by {}",
+                "{:14} {act} {} on {} by {}",
                 "",
                 hex(&model_id(&promotion.model()).0),
-                promotion.at().0,
+                day(promotion.at()),
                 hex(promotion.signer().0.get(..8).unwrap_or_default()),
             ));
         }

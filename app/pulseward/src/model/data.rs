@@ -212,6 +212,30 @@ fn time(text: &str) -> anyhow::Result<Micros> {
     Ok(Micros(days * 86_400_000_000))
 }
 
+/// A time for people: day and minute, universal.
+pub(super) fn day(time: Micros) -> String {
+    let minutes = time.0.div_euclid(60_000_000);
+    let (days, minute) = (minutes.div_euclid(1_440), minutes.rem_euclid(1_440));
+    // Eras of 400 years that begin in March.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let date = of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = year + era * 400 + later;
+    format!(
+        "{year:04}-{month:02}-{date:02} {:02}:{:02} UTC",
+        minute / 60,
+        minute % 60
+    )
+}
+
 pub(super) fn line(name: &str) -> anyhow::Result<Line> {
     let names: Vec<_> = Line::ALL.iter().map(|line| line.name()).collect();
     Line::from_name(name).with_context(|| format!("no line is called {name}: {}", names.join(", ")))
@@ -289,6 +313,10 @@ mod tests {
             assert_eq!(time(day).unwrap(), Micros(days * 86_400_000_000), "{day}");
         }
         assert_eq!(time("12").unwrap(), Micros(12));
+        for text in ["1970-01-01", "2000-02-29", "2024-12-31", "2026-11-21"] {
+            assert_eq!(day(time(text).unwrap()), format!("{text} 00:00 UTC"));
+        }
+        assert_eq!(day(Micros(-1)), "1969-12-31 23:59 UTC");
         assert!(time("2026-13-01").is_err() && time("yesterday").is_err());
     }
 

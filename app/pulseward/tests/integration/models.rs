@@ -190,7 +190,10 @@ fn a_clean_retrain_passes(desk: &Desk) -> String {
 fn a_poisoned_one_does_not(desk: &Desk, next: &str) {
     let poisoned = desk.train("poisoned.csv");
     let told = desk.deny(&desk.promote(&poisoned, "operator"));
-    assert!(told.contains("refused: the anchors of term 0"), "{told}");
+    assert!(
+        told.contains("refused: the near anchor of the mean heart rate"),
+        "{told}"
+    );
     let bisect = "--data poisoned.csv --registry registry --threshold 5 --least 30 --most 2";
     let told = desk.say(&format!("model bisect {poisoned} --before {next} {bisect}"));
     let differ = "0 patients more, 0 fewer, 120 with other rows";
