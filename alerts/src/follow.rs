@@ -130,12 +130,12 @@ impl Follow {
         for entry in entries {
             self.take(entry)?;
         }
-        let end = self
-            .parts
-            .log
-            .bounds(Topic::Alerts, self.partition)
-            .await?
-            .end;
+        // Only shown: a log that does not say is asked again with the next alert.
+        let end = match self.parts.log.bounds(Topic::Alerts, self.partition).await {
+            Ok(bounds) => bounds.end,
+            Err(error) if may_pass(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let lag = end.0.saturating_sub(self.head.offset.0);
         let age = self
             .waiting_since

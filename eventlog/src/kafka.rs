@@ -345,7 +345,22 @@ fn passes(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::NetworkException
+                | RDKafkaErrorCode::KafkaStorageError
+                | RDKafkaErrorCode::NotEnoughReplicas
+                | RDKafkaErrorCode::OffsetNotAvailable
+                | RDKafkaErrorCode::EligibleLeadersNotAvailable
                 | RDKafkaErrorCode::OperationTimedOut
+                // A question that waited behind others for a broker that does not answer.
+                | RDKafkaErrorCode::TimedOutQueue
+                | RDKafkaErrorCode::MessageTimedOut
+                // The library has heard of other brokers while it asked.
+                | RDKafkaErrorCode::BrokerDestroy
+                | RDKafkaErrorCode::DestroyBroker
+                | RDKafkaErrorCode::NodeUpdate
+                | RDKafkaErrorCode::UnknownBroker
+                | RDKafkaErrorCode::WaitCache
+                | RDKafkaErrorCode::ISRInsufficient
+                | RDKafkaErrorCode::Retry
                 | RDKafkaErrorCode::RequestTimedOut
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::FencedLeaderEpoch

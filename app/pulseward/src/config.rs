@@ -52,6 +52,8 @@ section! {
         segment: ByteSize = ByteSize::mib(64),
         /// How long entries are kept at least, after every stage has made them durable.
         keep: Duration = Duration::from_hours(48),
+        /// How long Kafka may take to answer before devices are told to come again.
+        deadline: Duration = Duration::from_secs(30),
         /// Copies of each topic on Kafka, on brokers that do not lose power together; 1 writes each entry through to the disk instead.
         replicas: u16 = 3,
     }
@@ -200,6 +202,10 @@ impl Config {
             "log.keep: is below 10min",
         );
         source.require(
+            self.log.deadline >= Duration::from_millis(100),
+            "log.deadline: is below 100ms",
+        );
+        source.require(
             self.log.max_size.0 >= 4 * self.log.segment.0,
             "log.max_size: is below four segments",
         );
@@ -241,6 +247,7 @@ mod tests {
             "[log]\npartitions = 1025",
             "[log]\nmax_size = \"255MiB\"",
             "[log]\nkeep = \"9min\"",
+            "[log]\ndeadline = \"99ms\"",
             "[ingest]\noffer_life = \"31min\"",
             "[ingest]\nmax_in_flight = 33",
             "[detector]\nvotes_needed = 4",

@@ -140,6 +140,7 @@ async fn kafka(
     let mut settings = KafkaSettings::new(&section.kafka);
     settings.generation = Generation(section.generation);
     settings.partitions = section.partitions;
+    settings.deadline = section.deadline;
     settings.durability = match section.replicas {
         1 => Durability::FlushEach,
         copies => Durability::Replicas {

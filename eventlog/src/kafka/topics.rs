@@ -1,6 +1,11 @@
 //! The topics on the broker: made if missing, and checked, because our promises rest on them.
 
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
 use tokio::time::{Instant, sleep};
@@ -10,6 +15,10 @@ use crate::{LogError, MAX_ENTRY_BYTES, Retention, Topic};
 
 /// The least that a topic must let through: an entry with what Kafka adds.
 const MESSAGE_BYTES: usize = MAX_ENTRY_BYTES + (64 << 10);
+
+/// How long a topic that was just made may seem to have other settings: the broker that is asked
+/// may not have heard of all of them yet.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// Checks what the settings say by themselves.
 pub(super) fn check(settings: &KafkaSettings) -> Result<(), LogError> {
@@ -198,13 +207,17 @@ impl Client {
 
     async fn check_topics(&self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.settings.deadline;
+        let settled = deadline.min(Instant::now() + SETTLING);
         let topics = Topic::ALL.iter().map(|topic| self.name(*topic));
         let resources: Vec<_> = topics.map(ResourceSpecifier::Topic).collect();
         loop {
             let asked = self.admin.describe_configs(&resources, &self.options());
             let described: Result<Vec<_>, _> = asked.await.map_err(broker)?.into_iter().collect();
             match described {
-                Ok(described) => return self.check_rules(&described),
+                Ok(described) => match self.check_rules(&described) {
+                    Err(_) if Instant::now() < settled => sleep(PAUSE).await,
+                    checked => return checked,
+                },
                 Err(_) if Instant::now() < deadline => sleep(PAUSE).await,
                 Err(code) => {
                     let text = format!("the topics' settings cannot be read: {code}");
@@ -215,9 +228,14 @@ impl Client {
     }
 
     fn check_rules(&self, described: &[ConfigResource]) -> Result<(), LogError> {
-        for (topic, resource) in Topic::ALL.iter().zip(described) {
+        for topic in Topic::ALL {
+            let of_topic = |resource: &&ConfigResource| match &resource.specifier {
+                OwnedResourceSpecifier::Topic(name) => name == self.name(*topic),
+                _ => false,
+            };
+            let resource = described.iter().find(of_topic);
             for rule in rules(&self.settings, *topic) {
-                if !rule.holds(resource) {
+                if !resource.is_some_and(|resource| rule.holds(resource)) {
                     let than = if rule.at_least { "at least " } else { "" };
                     let (name, setting, value) = (self.name(*topic), rule.name, rule.value);
                     let text = format!("the topic {name} must have {setting} {than}{value}");

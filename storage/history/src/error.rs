@@ -41,6 +41,27 @@ pub enum HistoryError {
     Panicked,
 }
 
+impl HistoryError {
+    /// Returns whether keys or the log may answer when they are asked again. Nothing is skipped
+    /// meanwhile.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Key(KeyError::Unavailable)
+            | Self::Files(FilesError::Key(KeyError::Unavailable)) => true,
+            Self::Log(error) => log_may_pass(error),
+            _ => false,
+        }
+    }
+}
+
+/// Returns whether the log may answer when it is asked again.
+pub(crate) const fn log_may_pass(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::KeysUnavailable | LogError::Deadline | LogError::Full
+    )
+}
+
 impl From<Malformed> for HistoryError {
     fn from(_: Malformed) -> Self {
         Self::Malformed

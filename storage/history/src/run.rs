@@ -7,7 +7,7 @@ use std::{
 };
 
 use pulseward_base::{Clock, KeyId, Kid, Offset, Partition, bytes::Malformed};
-use pulseward_custody::{FileKeys, KeyError};
+use pulseward_custody::FileKeys;
 use pulseward_eventlog::{
     Body, Content, Entry, Follower, Log, LogError, NewEntry, Position, ReadLimits, Topic,
     body::{ControlKind, Parked},
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     chain::Head,
     collect::Collector,
-    error::HistoryError,
+    error::{HistoryError, log_may_pass},
     files::{FilesError, blocking},
     heads::{self, ChainHead, Heads},
     manifest::{Positions, Signer},
@@ -229,7 +229,13 @@ async fn follow(
     let Some(owner) = owner.await? else {
         return Ok(());
     };
-    let positions = where_to_go_on(partition, &log, owner.head()?).await?;
+    let head = owner.head()?;
+    let positions = patiently(&tools.settings, &stop, || {
+        where_to_go_on(partition, &log, head)
+    });
+    let Some(positions) = positions.await? else {
+        return Ok(());
+    };
     let mut follow = Follow::new(partition, log, &tools, progress, owner, positions)?;
     follow.progress.set(partition, follow.owner.head()?);
     while !stop.is_cancelled() {
@@ -274,7 +280,7 @@ async fn where_to_go_on(
     Ok(positions)
 }
 
-/// Asks again while keys are unavailable; none when it is time to stop.
+/// Asks again while keys or the log do not answer; none when it is time to stop.
 async fn patiently<T, F: Future<Output = Result<T, HistoryError>>>(
     settings: &Settings,
     stop: &CancellationToken,
@@ -282,10 +288,7 @@ async fn patiently<T, F: Future<Output = Result<T, HistoryError>>>(
 ) -> Result<Option<T>, HistoryError> {
     loop {
         match ask().await {
-            Err(
-                HistoryError::Key(KeyError::Unavailable)
-                | HistoryError::Files(FilesError::Key(KeyError::Unavailable)),
-            ) => {}
+            Err(error) if error.may_pass() => {}
             other => return other.map(Some),
         }
         tokio::select! {
@@ -362,7 +365,8 @@ impl Follow {
         };
         match entries {
             Ok(entries) => self.take(entries).await,
-            Err(LogError::KeysUnavailable) => {
+            Err(error) if log_may_pass(&error) => {
+                tracing::debug!(%error, "history waits for the log");
                 // Nothing is skipped: the follower stands where it stood.
                 self.wait_since_now();
                 tokio::select! {
@@ -438,10 +442,8 @@ impl Follow {
             ..ReadLimits::default()
         };
         let offset = entry.position.offset;
-        let again = self
-            .log
-            .read(entry.topic, self.partition, offset, one)
-            .await?;
+        let again = || self.log.read(entry.topic, self.partition, offset, one);
+        let again = self.insist(again).await?;
         let again = again
             .into_iter()
             .find(|again| again.position == entry.position);
@@ -465,11 +467,25 @@ impl Follow {
             position,
             reason: PARKED_UNREADABLE,
         };
-        self.log
-            .append(NewEntry::for_log(self.partition, Body::Parked(parked)))
-            .await?;
+        let entry = NewEntry::for_log(self.partition, Body::Parked(parked));
+        self.insist(|| self.log.append(entry.clone())).await?;
         self.metrics.parked.inc();
         Ok(())
+    }
+
+    /// Asks the log again while it may yet answer: as often, at most, as a file's key is asked for.
+    async fn insist<T, F: Future<Output = Result<T, LogError>>>(
+        &self,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, LogError> {
+        let mut tries = 1;
+        loop {
+            match ask().await {
+                Err(error) if log_may_pass(&error) && tries < self.settings.key_tries => tries += 1,
+                answered => return answered,
+            }
+            tokio::time::sleep(self.settings.retry_after).await;
+        }
     }
 
     async fn commit(&mut self) -> Result<(), HistoryError> {
@@ -510,7 +526,12 @@ impl Follow {
     /// Takes what is in the log by now, and commits. Whoever writes to it has ended already.
     async fn drain(&mut self) -> Result<(), HistoryError> {
         for topic in [Topic::Feed, Topic::Scores, Topic::Alerts] {
-            let end = self.log.bounds(topic, self.partition).await?.end;
+            let end = match self.log.bounds(topic, self.partition).await {
+                Ok(bounds) => bounds.end,
+                // Left for the next start: there is no time to wait.
+                Err(error) if log_may_pass(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
             loop {
                 let follower = match topic {
                     Topic::Scores => &mut self.scores,
@@ -523,8 +544,7 @@ impl Follow {
                 let entries = match follower.ready().await {
                     Ok(entries) if entries.is_empty() => break,
                     Ok(entries) => entries,
-                    // Left for the next start: there is no time to wait.
-                    Err(LogError::KeysUnavailable) => break,
+                    Err(error) if log_may_pass(&error) => break,
                     Err(error) => return Err(error.into()),
                 };
                 self.take(entries).await?;

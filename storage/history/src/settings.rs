@@ -31,7 +31,7 @@ pub struct Settings {
     pub max_devices: usize,
     /// How long to wait before keys or the log are asked again.
     pub retry_after: Duration,
-    /// How often a file's key is asked for before the stage gives up.
+    /// How often a file's key is asked for, or the log to park an entry, before the stage gives up.
     pub key_tries: u32,
 }
 

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod brokers;
 mod demo;
 mod documents;
 mod help;
