@@ -37,9 +37,10 @@ pub struct Limits {
     pub most_false_share: f64,
     /// Sensitivity: at least so many times.
     pub sensitivity_times: f64,
-    /// Certified shares may fall so much at five and at fifty poisoned patients.
+    /// Certified shares may fall so much at five and at fifty poisoned patients, or as much as chance makes
+    /// them where few patients trained.
     pub certified: [f64; 2],
-    /// The share of alerts nobody can silence may fall so much.
+    /// The share of alerts nobody can silence may fall so much, or as much as chance makes it.
     pub kept: f64,
     /// How far an anchor may lie from where the frozen patients would put it: so many standard errors
     /// of a share of two groups of patients.
@@ -324,8 +325,8 @@ pub fn compare(
                 &mut refusals,
             );
             checks::under_attack(
-                &candidate.evaluation,
-                &serving.evaluation,
+                (&candidate.evaluation, &ours.card),
+                (&serving.evaluation, &theirs.card),
                 limits,
                 &mut refusals,
             );

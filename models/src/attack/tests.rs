@@ -78,6 +78,93 @@ fn trained(line: Line, pool: &Pool) -> Draft {
     train(line, pool, &settings(), ModelId::ZERO, &mut |_| ()).unwrap()
 }
 
+/// Stays drawn alike: most patients are well most of the time, one in nine gets worse.
+fn ward(seed: u64, patients: u32) -> Pool {
+    let mut pool = Pool::default();
+    let ranges = [
+        (620, 1_250),
+        (995, 900),
+        (120, 300),
+        (3_620, 3_900),
+        (1_500, 850),
+        (1_000, 580),
+        (750, 440),
+    ];
+    for number in 0..patients {
+        let mut draws = Draws::new(seed * 1_000_000 + u64::from(number));
+        let worse = number % 9 == 0;
+        let level = draws.unit() * draws.unit() * 0.7;
+        let mut readings = Vec::new();
+        for hour in 0..24 {
+            let level = if worse && hour >= 12 {
+                level + 0.25
+            } else {
+                level
+            };
+            for (kind, (low, high)) in VITALS.into_iter().zip(ranges) {
+                let share = level + 0.3 * draws.unit();
+                let value = low + (f64::from(high - low) * share) as i32;
+                readings.push(Reading {
+                    time: Micros(hour * HOUR),
+                    kind,
+                    value,
+                });
+            }
+        }
+        let mark = Mark {
+            from: Micros(12 * HOUR),
+            until: Micros(24 * HOUR),
+            event: Event::Deterioration,
+            author: Author::RECORD,
+        };
+        let stay = Stay {
+            readings,
+            marks: worse.then_some(mark).into_iter().collect(),
+            ..Stay::default()
+        };
+        pool.insert(
+            crate::train::pseudonym_of(&format!("{seed} {number}")),
+            stay,
+        );
+    }
+    pool
+}
+
+#[test]
+fn the_gate_refuses_each_poison_and_passes_a_clean_retrain() {
+    let (serving, next) = (ward(1, 450), ward(2, 450));
+    let set = EvaluationSet::of("frozen", &ward(3, 450));
+    let settings = Settings {
+        anchor_threshold: 4.0,
+        ..Settings::default()
+    };
+    let trained = train(
+        Line::Anchor,
+        &serving,
+        &settings,
+        ModelId::ZERO,
+        &mut |_| (),
+    );
+    let first = crate::gate::Reference::of(&trained.unwrap(), &set, &mut |_, _| ());
+    let trial = Trial {
+        line: Line::Anchor,
+        pool: &next,
+        settings: &settings,
+    };
+    let outcomes = suite(&trial, &first, &set, 0.10, &mut |_| ()).unwrap();
+    assert_eq!(outcomes.len(), 1 + Poison::ALL.len());
+    for Outcome {
+        poison, refusals, ..
+    } in outcomes
+    {
+        assert_eq!(
+            refusals.is_empty(),
+            poison.is_none(),
+            "{poison:?}: {refusals:?}"
+        );
+    }
+}
+
 #[test]
 fn each_poison_changes_its_share_and_nothing_else() {
     let clean = pool(200);

@@ -89,14 +89,19 @@ pub(super) fn clean(
 
 /// What certificates promise when somebody poisoned or perturbs.
 pub(super) fn under_attack(
-    ours: &Evaluation,
-    theirs: &Evaluation,
+    (ours, our_card): (&Evaluation, &Card),
+    (theirs, their_card): (&Evaluation, &Card),
     limits: &Limits,
     refusals: &mut Vec<Refusal>,
 ) {
+    let pools =
+        1.0 / metric(our_card, "patients").max(1.0) + 1.0 / metric(their_card, "patients").max(1.0);
+    // Few patients make shares differ by chance alone.
+    let most =
+        |fall: f64, share: f64| fall.max(limits.rank * (share * (1.0 - share) * pools).sqrt());
     for (patients, fall) in [5, 50].into_iter().zip(limits.certified) {
         let (candidate, serving) = (ours.certified_at(patients), theirs.certified_at(patients));
-        if candidate < serving - fall {
+        if candidate < serving - most(fall, serving) {
             refusals.push(Refusal::Certified {
                 patients,
                 serving,
@@ -106,7 +111,7 @@ pub(super) fn under_attack(
     }
     let kept = |evaluation: &Evaluation| evaluation.kept_at(4, Hold::Hours(6));
     let (candidate, serving) = (kept(ours), kept(theirs));
-    if candidate < serving - limits.kept {
+    if candidate < serving - most(limits.kept, serving) {
         refusals.push(Refusal::Evadable { serving, candidate });
     }
 }
