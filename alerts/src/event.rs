@@ -33,6 +33,7 @@ pub(crate) fn event(step: &Step) -> AlertEvent {
         high: alert.high,
         vitals: alert.readings.iter().map(vital).collect(),
         partition: step.partition.0,
+        snoozed: has(Alert::SNOOZED),
     }
 }
 

@@ -180,6 +180,7 @@ impl Follow {
         let step = Step {
             alert,
             partition: self.partition,
+            patient: entry.slot.zip(entry.key),
         };
         self.waiting_since = step.alert.at;
         let is_news = position.offset >= self.news_from;

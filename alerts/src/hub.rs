@@ -46,7 +46,26 @@ struct Inner {
     watchers: BTreeMap<u64, Watcher>,
     next: u64,
     closed: bool,
-    slips: BTreeMap<Recipient, (Micros, u32)>,
+    slips: BTreeMap<Recipient, Allowance>,
+    wishes: BTreeMap<Recipient, Allowance>,
+}
+
+/// What a recipient has had in the minute that began then.
+#[derive(Clone, Copy, Default)]
+struct Allowance {
+    since: Micros,
+    count: u32,
+}
+
+impl Allowance {
+    /// Takes one more, and returns whether there was one.
+    fn take(&mut self, now: Micros, a_minute: u32) -> bool {
+        if self.since.until(now) >= std::time::Duration::from_secs(60) {
+            (self.since, self.count) = (now, 0);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= a_minute
+    }
 }
 
 struct Watcher {
@@ -99,8 +118,8 @@ impl Hub {
         if is_news {
             self.metrics.taken(&step.alert);
         }
-        self.pass_on(&mut inner, &step);
-        inner.view.take(step, place, self.settings.ended_alerts);
+        let told = inner.view.take(step, place, self.settings.ended_alerts);
+        self.pass_on(&mut inner, &told);
         self.show(&inner)
     }
 
@@ -186,12 +205,15 @@ impl Hub {
     /// Returns whether `recipient` may have another slip at `now`.
     pub(crate) fn may_have_slip(&self, recipient: Recipient, now: Micros) -> bool {
         let mut inner = self.lock();
-        let (since, count) = inner.slips.entry(recipient).or_insert((now, 0));
-        if since.until(now) >= std::time::Duration::from_secs(60) {
-            (*since, *count) = (now, 0);
-        }
-        *count = count.saturating_add(1);
-        *count <= self.settings.slips_per_minute
+        let allowance = inner.slips.entry(recipient).or_default();
+        allowance.take(now, self.settings.slips_per_minute)
+    }
+
+    /// Returns whether `recipient` may make another wish at `now`.
+    pub(crate) fn may_wish(&self, recipient: Recipient, now: Micros) -> bool {
+        let mut inner = self.lock();
+        let allowance = inner.wishes.entry(recipient).or_default();
+        allowance.take(now, self.settings.wishes_per_minute)
     }
 
     /// Returns where a partition is to be read from after a restart.

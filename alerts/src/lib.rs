@@ -2,7 +2,7 @@
 //!
 //! The stage follows the topic `alerts`, keeps a view of what is open, and streams every step to
 //! the care teams that watch: at least once, always with the same id. What it has done stands in
-//! `deliveries`. It never learns who a patient is: the way back is a slip that only the vault reads.
+//! `deliveries`. What they make of an alert goes into the feed, as a control. It never learns who a patient is: the way back is a slip that only the vault reads.
 
 mod error;
 mod event;

@@ -22,6 +22,7 @@ pub struct Metrics {
     delivered: IntCounter,
     unwritten: IntCounter,
     way_backs: IntCounterVec,
+    wishes: IntCounterVec,
     refused_tokens: IntCounter,
     waits: IntCounter,
     lag: IntGauge,
@@ -80,6 +81,42 @@ impl WayBackOutcome {
     }
 }
 
+/// What became of a wish to acknowledge or to snooze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishOutcome {
+    /// It stands in the feed.
+    Written,
+    /// There is no such alert, or it is over.
+    Unknown,
+    /// The alert is about a whole partition.
+    Nobody,
+    /// The recipient has had too many.
+    OverLimit,
+    /// The log did not take it.
+    Log,
+}
+
+impl WishOutcome {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Written,
+        Self::Unknown,
+        Self::Nobody,
+        Self::OverLimit,
+        Self::Log,
+    ];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Unknown => "unknown_alert",
+            Self::Nobody => "nobody",
+            Self::OverLimit => "over_limit",
+            Self::Log => "log",
+        }
+    }
+}
+
 impl Metrics {
     /// Registers the stage's counters, every label at zero.
     pub fn new(registry: &Registry) -> Result<Arc<Self>, Error> {
@@ -118,6 +155,11 @@ impl Metrics {
                 "Wishes for the way back.",
                 &["outcome"],
             )?,
+            wishes: make.counters(
+                "wishes_total",
+                "Wishes to acknowledge an alert or to snooze its lane.",
+                &["outcome"],
+            )?,
             refused_tokens: make
                 .counter("refused_tokens_total", "Calls without a care team's token.")?,
             waits: make.counter(
@@ -147,11 +189,18 @@ impl Metrics {
         for end in End::ALL {
             self.ended.with_label_values(&[end.word()]).inc_by(0);
         }
+        for outcome in WishOutcome::ALL {
+            self.wishes.with_label_values(&[outcome.word()]).inc_by(0);
+        }
         for outcome in WayBackOutcome::ALL {
             self.way_backs
                 .with_label_values(&[outcome.word()])
                 .inc_by(0);
         }
+    }
+
+    pub(crate) fn wish(&self, outcome: WishOutcome) {
+        self.wishes.with_label_values(&[outcome.word()]).inc();
     }
 
     pub(crate) fn taken(&self, alert: &Alert) {
@@ -283,7 +332,10 @@ mod tests {
                 .get_metric()
                 .len()
         };
-        assert_eq!(series("pulseward_alerts_steps_total"), 4 * 3 * 3);
+        assert_eq!(
+            series("pulseward_alerts_steps_total"),
+            4 * 3 * AlertState::ALL.len()
+        );
         assert_eq!(series("pulseward_alerts_open_alerts"), 3);
         assert_eq!(
             series("pulseward_alerts_way_backs_total"),

@@ -1,4 +1,4 @@
-//! The gRPC service: who calls, what they are streamed, and the way back.
+//! The gRPC service: who calls, what they are streamed, what they make of it, and the way back.
 
 use std::{
     pin::Pin,
@@ -11,9 +11,13 @@ use pulseward_crypto::{
     random,
     slips::{SealedHandle, WayBack, WayBackTerms},
 };
-use pulseward_eventlog::body::Severity;
+use pulseward_eventlog::{
+    Body, Log, LogError, NewEntry,
+    body::{Alert, AlertState, Severity, Wish},
+};
 use pulseward_proto_pipeline::v1::{
-    AlertEvent, WatchRequest, WayBackRequest, WayBackSlip,
+    AcknowledgeAnswer, AcknowledgeRequest, AlertEvent, SnoozeAnswer, SnoozeRequest, WatchRequest,
+    WayBackRequest, WayBackSlip,
     alerts_server::{Alerts, AlertsServer},
 };
 use tokio::sync::mpsc;
@@ -23,7 +27,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     event::event,
     hub::{Hub, Refused, Watching},
-    metrics::{End, Metrics, WayBackOutcome},
+    metrics::{End, Metrics, WayBackOutcome, WishOutcome},
     settings::{CareTeam, Recipient, Settings, Signer},
     view::Step,
 };
@@ -31,6 +35,7 @@ use crate::{
 /// Answers care teams.
 #[derive(Clone)]
 pub struct AlertsService {
+    pub(crate) log: Log,
     pub(crate) hub: Arc<Hub>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Arc<Metrics>,
@@ -108,6 +113,54 @@ impl AlertsService {
     }
 }
 
+impl AlertsService {
+    /// Puts what somebody wants of an alert into the feed, where the detector finds it. Returns when
+    /// that is durable.
+    async fn wish(
+        &self,
+        recipient: Recipient,
+        alert: &[u8],
+        wish: impl FnOnce(&Alert) -> Wish,
+    ) -> Result<(), (WishOutcome, Status)> {
+        let unknown = || (WishOutcome::Unknown, Status::not_found("unknown_alert"));
+        let alert = AlertId(alert.try_into().map_err(|_| unknown())?);
+        if !self.hub.may_wish(recipient, self.clock.now()) {
+            let status = Status::resource_exhausted("over_limit");
+            return Err((WishOutcome::OverLimit, status));
+        }
+        let step = self.hub.find(alert);
+        let is_open = |step: &Step| step.alert.state != AlertState::Cleared;
+        let step = step.filter(is_open).ok_or_else(unknown)?;
+        let Some((slot, key)) = step.patient else {
+            let status = Status::failed_precondition("nobody");
+            return Err((WishOutcome::Nobody, status));
+        };
+        let control = wish(&step.alert).to_control(step.alert.pseudonym, recipient.0);
+        let entry = NewEntry::for_patient(slot, key, Body::Control(control));
+        match self.log.append(entry).await {
+            Ok(_) => Ok(()),
+            Err(LogError::KeyErased) => Err(unknown()),
+            Err(error) => {
+                tracing::warn!(%error, "a care team's wish was not written");
+                Err((WishOutcome::Log, Status::unavailable("try_again")))
+            }
+        }
+    }
+
+    fn wished(&self, wished: Result<(), (WishOutcome, Status)>) -> Result<(), Status> {
+        match wished {
+            Ok(()) => {
+                self.metrics.wish(WishOutcome::Written);
+                Ok(())
+            }
+            Err((outcome, status)) => {
+                self.metrics.wish(outcome);
+                Err(status)
+            }
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl Alerts for AlertsService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<AlertEvent, Status>> + Send>>;
@@ -146,6 +199,32 @@ impl Alerts for AlertsService {
                 Err(status)
             }
         }
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeAnswer>, Status> {
+        let recipient = self.caller(request.metadata())?;
+        let wish = |alert: &Alert| Wish::Acknowledge(alert.id);
+        let wished = self.wish(recipient, &request.get_ref().alert_id, wish);
+        self.wished(wished.await)?;
+        Ok(Response::new(AcknowledgeAnswer {}))
+    }
+
+    async fn snooze(
+        &self,
+        request: Request<SnoozeRequest>,
+    ) -> Result<Response<SnoozeAnswer>, Status> {
+        let recipient = self.caller(request.metadata())?;
+        let SnoozeRequest { alert_id, seconds } = request.get_ref();
+        let wish = |alert: &Alert| Wish::Snooze {
+            lane: alert.lane,
+            seconds: *seconds,
+        };
+        let wished = self.wish(recipient, alert_id, wish);
+        self.wished(wished.await)?;
+        Ok(Response::new(SnoozeAnswer {}))
     }
 }
 

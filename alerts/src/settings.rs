@@ -57,6 +57,8 @@ pub struct Settings {
     pub slip_lifetime: Duration,
     /// How many way-back slips one recipient gets in a minute.
     pub slips_per_minute: u32,
+    /// How many alerts one recipient acknowledges or snoozes in a minute.
+    pub wishes_per_minute: u32,
     /// How many deliveries wait to be written down.
     pub delivered_queue: usize,
     /// How often the place in the log is written down.
@@ -77,6 +79,7 @@ impl Default for Settings {
             ended_alerts: 1024,
             slip_lifetime: Duration::from_secs(600),
             slips_per_minute: 60,
+            wishes_per_minute: 120,
             delivered_queue: 4096,
             cursor_every: Duration::from_secs(5),
             retry_after: Duration::from_millis(500),

@@ -56,6 +56,7 @@ impl AlertStage {
     #[must_use]
     pub fn service(&self) -> AlertsService {
         AlertsService {
+            log: self.parts.log.clone(),
             hub: Arc::clone(&self.parts.hub),
             settings: Arc::clone(&self.parts.settings),
             metrics: Arc::clone(&self.parts.metrics),

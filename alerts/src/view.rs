@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use pulseward_base::{AlertId, Partition};
+use pulseward_base::{AlertId, KeyId, Partition, Slot};
 use pulseward_eventlog::{
     Cause, Position,
     body::{Alert, AlertState, Severity},
@@ -15,13 +15,36 @@ use crate::settings::Recipient;
 pub(crate) struct Step {
     pub(crate) alert: Alert,
     pub(crate) partition: Partition,
+    /// Where the patient's controls go, and the key that seals them; none for a whole partition.
+    pub(crate) patient: Option<(Slot, KeyId)>,
 }
 
 impl Step {
     /// Returns whether somebody is to be called for it.
     pub(crate) fn pages(&self) -> bool {
-        let begins = matches!(self.alert.state, AlertState::Raised | AlertState::Risen);
-        begins && self.alert.severity >= Severity::Urgent && self.alert.flags & Alert::PAST == 0
+        let calls = matches!(
+            self.alert.state,
+            AlertState::Raised | AlertState::Risen | AlertState::Resumed
+        );
+        let is_quiet = self.alert.flags & (Alert::PAST | Alert::SNOOZED) != 0;
+        calls && self.alert.severity >= Severity::Urgent && !is_quiet
+    }
+
+    /// Puts under what people made of an alert what is known of it: their step has no score and no
+    /// readings of its own.
+    fn upon(self, known: &Alert) -> Self {
+        if !self.alert.state.is_of_people() {
+            return self;
+        }
+        let quiet = self.alert.flags & Alert::SNOOZED;
+        let alert = Alert {
+            state: self.alert.state,
+            severity: self.alert.severity,
+            at: self.alert.at,
+            flags: known.flags & !Alert::SNOOZED | quiet,
+            ..known.clone()
+        };
+        Self { alert, ..self }
     }
 }
 
@@ -44,15 +67,19 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Takes a step that stands at `position`, behind the alert of cause `before`. An ended alert
-    /// is remembered until `ended_alerts` others have ended.
+    /// Takes a step that stands at `position`, behind the alert of cause `before`, and returns it as
+    /// it is told. An ended alert is remembered until `ended_alerts` others have ended.
     pub(crate) fn take(
         &mut self,
         step: Step,
         (position, before): (Position, Option<Cause>),
         ended_alerts: usize,
-    ) {
+    ) -> Step {
         let id = step.alert.id;
+        let step = match self.known.get(&id) {
+            Some(known) => step.upon(&known.step.alert),
+            None => step,
+        };
         if step.alert.state == AlertState::Cleared {
             self.ended.push_back(id);
         }
@@ -61,12 +88,13 @@ impl View {
             since: (position, before),
             delivered: BTreeSet::new(),
         });
-        known.step = step;
+        known.step = step.clone();
         known.delivered.clear();
         while self.ended.len() > ended_alerts {
             let oldest = self.ended.pop_front();
             oldest.and_then(|id| self.known.remove(&id));
         }
+        step
     }
 
     /// Notes that `recipient` has the newest step of an alert. Returns whether that was news.
@@ -171,6 +199,7 @@ pub(crate) mod tests {
         let step = Step {
             alert: alert(id, state, Severity::Urgent),
             partition: Partition(0),
+            patient: None,
         };
         view.take(step, (position(offset), None), 2);
     }
@@ -239,6 +268,7 @@ pub(crate) mod tests {
             Step {
                 alert,
                 partition: Partition(0),
+                patient: None,
             }
             .pages()
         };

@@ -1,7 +1,7 @@
 //! What one entry of the feed tells the detector: all that may change an outcome, and nothing else.
 
 use pulseward_base::{Incarnation, KeyId, Kid, Micros, Pseudonym, Reject, Seq, Slot};
-use pulseward_eventlog::Position;
+use pulseward_eventlog::{Position, body::Wish};
 use pulseward_vitals::Columns;
 
 /// One entry of the feed.
@@ -30,6 +30,8 @@ pub enum What {
     Bind(Box<Bind>),
     /// A device no longer speaks for anybody.
     Revoke(Kid),
+    /// What somebody wants of a patient's alerts.
+    Wish(Pseudonym, Wish),
     /// This life of the log ends here.
     End,
     /// Sealed under a key that was destroyed.

@@ -1,5 +1,6 @@
 //! Judging a patient: what readings, time and controls make of the state, and what is said of it.
 
+pub(crate) mod people;
 pub mod readings;
 pub mod rules;
 pub mod silence;

@@ -297,7 +297,10 @@ mod tests {
                 .unwrap();
             family.get_metric().len()
         };
-        assert_eq!(series("pulseward_detector_alerts_total"), 4 * 3 * 3);
+        assert_eq!(
+            series("pulseward_detector_alerts_total"),
+            4 * 3 * AlertState::ALL.len()
+        );
         assert_eq!(
             series("pulseward_detector_raised_alerts_total"),
             Subject::ALL.len()

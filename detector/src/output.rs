@@ -69,11 +69,19 @@ impl Flags {
     pub const LATE: Self = Self(Alert::LATE);
     /// Rests on a reading that a guard does not trust.
     pub const UNVERIFIED: Self = Self(Alert::UNVERIFIED);
+    /// Its lane is silent for a while.
+    pub const SNOOZED: Self = Self(Alert::SNOOZED);
 
     /// Returns both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Returns whether all of `other` are among them.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 
     /// Returns `self` when `condition` holds, else none.

@@ -4,7 +4,7 @@ use pulseward_base::{Digest, KeyId, Kid, Pseudonym, Slot, bytes::Reader};
 use pulseward_batch::{Proof, StoredBatch};
 use pulseward_eventlog::{
     Body, Content, Entry,
-    body::{self, Role},
+    body::{self, Role, Wish},
 };
 
 use crate::facts::{Batch, Bind, Fact, Tick, Void, What};
@@ -57,6 +57,10 @@ fn of_body(body: &Body) -> Option<What> {
         Body::Bind(bind) => What::Bind(Box::new(of_bind(bind)?)),
         Body::Revoke(revoke) => What::Revoke(revoke.device),
         Body::End(_) => What::End,
+        Body::Control(control) => match Wish::of_control(control) {
+            Some((patient, wish)) => What::Wish(patient, wish),
+            None => What::Other,
+        },
         _ => What::Other,
     })
 }

@@ -48,6 +48,8 @@ pub struct Judgement {
     pub past_after: Duration,
     /// A time further ahead than this is marked.
     pub ahead_limit: Duration,
+    /// A lane is silent at most this long for one wish.
+    pub longest_snooze: Duration,
 }
 
 impl Default for Judgement {
@@ -66,6 +68,7 @@ impl Default for Judgement {
             late_after: Duration::from_secs(120),
             past_after: Duration::from_secs(15 * 60),
             ahead_limit: Duration::from_secs(5 * 60),
+            longest_snooze: Duration::from_secs(8 * 3600),
         }
     }
 }

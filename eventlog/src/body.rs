@@ -22,7 +22,7 @@ pub use self::{
     alert::{Alert, AlertReading, AlertState, Delivery, DeliveryState, Severity, alert_id},
     control::{Parked, Redemption},
     device::{Device, DeviceStatus, Mark, MarkIncarnation, MissingRange},
-    feed::{Bind, Control, ControlKind, End, Revoke, Role, Tick, Void},
+    feed::{Bind, Control, ControlKind, End, Revoke, Role, Tick, Void, Wish},
     score::{Lane, Score, ScorePart},
     state::PartitionRecord,
 };

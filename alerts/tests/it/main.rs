@@ -12,3 +12,4 @@ mod world;
 
 mod watch;
 mod way_back;
+mod wishes;

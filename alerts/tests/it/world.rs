@@ -68,9 +68,13 @@ impl World {
 
     /// Appends a step of an alert, as a detector does.
     pub async fn say(&mut self, id: u8, state: AlertState, severity: Severity) {
+        self.step(alert(id, state, severity)).await;
+    }
+
+    /// Appends a step, as a detector does.
+    pub async fn step(&mut self, alert: Alert) {
         let next = self.last.map_or(0, |last| last.position.offset.0 + 1);
-        self.say_because(next, self.last, alert(id, state, severity))
-            .await;
+        self.say_because(next, self.last, alert).await;
     }
 
     pub async fn say_because(&mut self, offset: u64, previous: Option<Cause>, alert: Alert) {

@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
-use pulseward_app::admin;
+use pulseward_app::{admin, config};
 use pulseward_base::{AlertId, bytes};
 use pulseward_proto_pipeline::v1::{
-    AlertEvent, WatchRequest, WayBackRequest, alerts_client::AlertsClient,
+    AcknowledgeRequest, AlertEvent, SnoozeRequest, WatchRequest, WayBackRequest,
+    alerts_client::AlertsClient,
 };
 use tonic::{
     Request as Call,
@@ -39,6 +40,19 @@ pub enum AlertsCommand {
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
+    },
+    /// Says that somebody looks after an alert: it calls nobody again until it rises.
+    Ack {
+        /// The alert, as `watch` shows it.
+        alert: String,
+    },
+    /// Silences an alert's lane of its patient for a while, at the severity that is open in it.
+    Snooze {
+        /// The alert, as `watch` shows it.
+        alert: String,
+        /// For how long, at most 8 h; 0s ends it.
+        #[arg(long = "for", value_name = "DURATION", value_parser = config::parse::<Duration>)]
+        span: Duration,
     },
     /// Makes the slip with which the vault names an alert's person, and writes it to a file.
     WayBack {
@@ -157,14 +171,26 @@ pub async fn alerts(home: &Home, command: AlertsCommand) -> anyhow::Result<ExitC
             }
             anyhow::bail!("the service ended the stream: alerts may be missed")
         }
+        AlertsCommand::Ack { alert } => {
+            staff.acknowledge(named(&alert)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AlertsCommand::Snooze { alert, span } => {
+            staff.snooze(named(&alert)?, span).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         AlertsCommand::WayBack { alert, out, .. } => {
-            let alert = bytes::unhex(&alert).ok().and_then(|id| id.try_into().ok());
-            let alert = alert.context("an alert's name is 32 hexadecimal digits")?;
-            let slip = staff.way_back(AlertId(alert)).await?;
+            let slip = staff.way_back(named(&alert)?).await?;
             write_slip(&out, &slip)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn named(alert: &str) -> anyhow::Result<AlertId> {
+    let id = bytes::unhex(alert).ok().and_then(|id| id.try_into().ok());
+    let id = id.context("an alert's name is 32 hexadecimal digits")?;
+    Ok(AlertId(id))
 }
 
 /// Runs a command for data scientists.
@@ -263,6 +289,30 @@ impl Staff {
             .await
             .context("no way back")?;
         Ok(answer.into_inner().slip)
+    }
+
+    /// Says that somebody looks after `alert`.
+    pub async fn acknowledge(&self, alert: AlertId) -> anyhow::Result<()> {
+        let call = self.with_token(AcknowledgeRequest {
+            alert_id: alert.0.to_vec(),
+        });
+        let answer = self.alerts.clone().acknowledge(call).await;
+        answer.context("not acknowledged")?;
+        Ok(())
+    }
+
+    /// Silences the lane of `alert` for a while.
+    pub async fn snooze(&self, alert: AlertId, span: Duration) -> anyhow::Result<()> {
+        let call = self.with_token(SnoozeRequest {
+            alert_id: alert.0.to_vec(),
+            seconds: u32::try_from(span.as_secs()).unwrap_or(u32::MAX),
+        });
+        self.alerts
+            .clone()
+            .snooze(call)
+            .await
+            .context("not snoozed")?;
+        Ok(())
     }
 
     fn with_token<T>(&self, message: T) -> Call<T> {

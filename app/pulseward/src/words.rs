@@ -58,12 +58,19 @@ fn headline(event: &AlertEvent) -> String {
         AlertState::Raised => "raised",
         AlertState::Risen => "risen",
         AlertState::Cleared => "cleared",
+        AlertState::Acknowledged => "acknowledged",
+        AlertState::Snoozed => "snoozed",
+        AlertState::Resumed => "resumed",
         AlertState::Unspecified => "unknown",
     };
     let marks = [
         (event.past, ", past"),
         (event.late, ", late"),
         (event.unverified, ", unverified"),
+        (
+            event.snoozed && event.state() != AlertState::Snoozed,
+            ", in a snooze",
+        ),
     ];
     let marks: String = marks
         .iter()
@@ -157,6 +164,7 @@ pub fn alert_json(event: &AlertEvent) -> String {
         "severity": event.severity().as_str_name(),
         "state": event.state().as_str_name(),
         "pages": event.pages, "past": event.past, "late": event.late, "unverified": event.unverified,
+        "snoozed": event.snoozed,
         "at": event.at, "score": [event.low, event.high], "vitals": vitals,
     })
     .to_string()

@@ -1,6 +1,6 @@
 //! Says scores and alerts: gives each output its index and each alert its id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pulseward_base::{AlertId, KeyId, Micros, ModelId, Pseudonym, Slot};
 use pulseward_eventlog::{
@@ -12,7 +12,7 @@ use crate::{
     output::{Flags, Origin, Output, Outputs, Subject},
     settings::Judgement,
     state::{
-        patient::{Episode, Open, Patient},
+        patient::{Episode, Open, Patient, Snooze},
         votes::{Change, Rule, Vote},
     },
 };
@@ -71,6 +71,8 @@ pub(crate) struct Teller<'a> {
     /// What was said of this entry before, when some patients' states are ahead of it.
     pub(crate) recorded: Option<BTreeMap<u32, Pseudonym>>,
     pub(crate) outputs: Outputs,
+    /// Lanes in which something more severe was said than their snooze silences.
+    pub(crate) pierced: BTreeSet<Lane>,
 }
 
 /// Whom a [`Teller`] speaks of.
@@ -79,6 +81,7 @@ pub(crate) struct Whom {
     slot: Slot,
     key: Option<KeyId>,
     sealed_handle: [u8; 44],
+    snoozes: BTreeMap<Lane, Snooze>,
 }
 
 impl Whom {
@@ -88,6 +91,7 @@ impl Whom {
         slot: Slot(0),
         key: None,
         sealed_handle: [0; 44],
+        snoozes: BTreeMap::new(),
     };
 }
 
@@ -98,6 +102,7 @@ impl From<&Patient> for Whom {
             slot: patient.slot,
             key: Some(patient.key),
             sealed_handle: patient.sealed_handle,
+            snoozes: patient.snoozes.clone(),
         }
     }
 }
@@ -109,14 +114,44 @@ impl Teller<'_> {
     }
 
     /// Raises an alert and returns it, open.
-    pub(crate) fn raise(&mut self, whom: &Whom, severity: Severity, about: About) -> Open {
+    pub(crate) fn raise(&mut self, whom: &Whom, severity: Severity, mut about: About) -> Open {
+        let snoozed = self.is_silenced(whom, severity, &mut about);
         let index = self.index(whom);
         let id = self.origin.alert_id(Cause {
             position: self.position,
             index,
         });
         self.alert(whom, index, (id, severity, AlertState::Raised), about);
-        Open { id, severity }
+        Open {
+            id,
+            severity,
+            acknowledged: false,
+            snoozed,
+        }
+    }
+
+    /// Says what people made of an open alert.
+    pub(crate) fn of_people(&mut self, whom: &Whom, open: Open, state: AlertState, about: About) {
+        let index = self.index(whom);
+        self.alert(whom, index, (open.id, open.severity, state), about);
+    }
+
+    /// Returns whether its lane's snooze silences what is to be said, and marks it so. What is more
+    /// severe pierces the snooze.
+    fn is_silenced(&mut self, whom: &Whom, severity: Severity, about: &mut About) -> bool {
+        let Some(snooze) = whom.snoozes.get(&about.lane) else {
+            return false;
+        };
+        // It calls nobody anyway.
+        if about.flags.has(Flags::PAST) {
+            return false;
+        }
+        if severity > snooze.level {
+            self.pierced.insert(about.lane);
+        }
+        let silenced = !self.pierced.contains(&about.lane);
+        about.flags = about.flags.and(Flags::SNOOZED.when(silenced));
+        silenced
     }
 
     /// Clears an alert, if it is open.
@@ -138,7 +173,7 @@ impl Teller<'_> {
         whom: &Whom,
         episode: &mut Episode,
         (vote, rule): (Vote, Rule),
-        about: About,
+        mut about: About,
     ) {
         let level = episode.open.map(|open| open.severity);
         match episode.votes.cast(vote, about.at, rule, level) {
@@ -148,6 +183,8 @@ impl Teller<'_> {
             Some(Change::Risen(severity)) => {
                 if let Some(open) = &mut episode.open {
                     open.severity = severity;
+                    open.acknowledged = false;
+                    open.snoozed = self.is_silenced(whom, severity, &mut about);
                     let id = open.id;
                     let index = self.index(whom);
                     self.alert(whom, index, (id, severity, AlertState::Risen), about);

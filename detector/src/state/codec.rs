@@ -10,13 +10,15 @@ use pulseward_base::{
 };
 use pulseward_eventlog::{
     Cause, Position,
-    body::{PartitionRecord, Severity},
+    body::{Lane, PartitionRecord, Severity},
 };
 use pulseward_vitals::Kind;
 
 use super::{
     partition::Feed,
-    patient::{DEVICES, Device, Episode, Open, Patient, QUEUES, Reading, START, Stream, Vital},
+    patient::{
+        DEVICES, Device, Episode, Open, Patient, QUEUES, Reading, START, Snooze, Stream, Vital,
+    },
     queue::{MISSING_RANGES, Queue, age},
     votes::{MOfN, Vote, Votes},
     window::{Ring, Summary, Windows},
@@ -55,6 +57,11 @@ pub fn encode(patient: &Patient, feed: &Feed) -> Vec<u8> {
     for device in &patient.devices {
         put_device(device, &mut writer);
     }
+    put_count(patient.snoozes.len(), &mut writer);
+    for (lane, snooze) in &patient.snoozes {
+        writer.u8(lane.number()).i64(snooze.until.0);
+        writer.u8(snooze.level.number());
+    }
     writer.into_vec()
 }
 
@@ -81,6 +88,16 @@ pub fn decode(bytes: &[u8]) -> Result<(Patient, Feed), Malformed> {
         let device = device(&mut reader)?;
         ascending(patient.devices.last().map(|last| last.kid), device.kid)?;
         patient.devices.push(device);
+    }
+    for _ in 0..count(&mut reader, Lane::ALL.len())? {
+        let lane = Lane::from_number(reader.u8()?).ok_or(Malformed)?;
+        let until = Micros(reader.i64()?);
+        let level = Severity::from_number(reader.u8()?).ok_or(Malformed)?;
+        ascending(
+            patient.snoozes.last_key_value().map(|(last, _)| *last),
+            lane,
+        )?;
+        patient.snoozes.insert(lane, Snooze { until, level });
     }
     reader.end()?;
     Ok((patient, feed))
@@ -305,7 +322,10 @@ fn episode(reader: &mut Reader<'_>) -> Result<Episode, Malformed> {
 
 fn put_open(open: Option<Open>, writer: &mut Writer) {
     match open {
-        Some(open) => writer.u8(open.severity.number()).put(&open.id.0),
+        Some(open) => {
+            let marks = u8::from(open.acknowledged) << 2 | u8::from(open.snoozed) << 3;
+            writer.u8(open.severity.number() | marks).put(&open.id.0)
+        }
         None => writer.u8(0),
     };
 }
@@ -313,13 +333,13 @@ fn put_open(open: Option<Open>, writer: &mut Writer) {
 fn open(reader: &mut Reader<'_>) -> Result<Option<Open>, Malformed> {
     match reader.u8()? {
         0 => Ok(None),
-        number => {
-            let severity = Severity::from_number(number).ok_or(Malformed)?;
-            Ok(Some(Open {
-                id: AlertId(reader.array()?),
-                severity,
-            }))
-        }
+        bits if bits >> 4 != 0 => Err(Malformed),
+        bits => Ok(Some(Open {
+            severity: Severity::from_number(bits & 3).ok_or(Malformed)?,
+            acknowledged: bits & 4 != 0,
+            snoozed: bits & 8 != 0,
+            id: AlertId(reader.array()?),
+        })),
     }
 }
 

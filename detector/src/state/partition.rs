@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pulseward_base::{KeyId, Kid, Micros, Pseudonym, Reject, Slot};
 
-use pulseward_eventlog::{Position, body::Severity};
+use pulseward_eventlog::{
+    Position,
+    body::{Severity, Wish},
+};
 
 use super::{
     deadlines::Deadlines,
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     facts::{Batch, Bind, Fact, Tick, Void, What},
     judge::{
-        readings, silence,
+        people, readings, silence,
         teller::{About, Recorded, Teller, Whom},
     },
     output::{BatchOutcome, Origin, Outputs, Subject},
@@ -45,6 +48,8 @@ pub struct PartitionState {
     patients: BTreeMap<Pseudonym, Patient>,
     owners: BTreeMap<Kid, Pseudonym>,
     deadlines: Deadlines,
+    /// Whose snoozes end when.
+    wakings: Deadlines,
     recorded: Recorded,
     /// The end of the range in which some patients are ahead.
     settled: Position,
@@ -70,6 +75,7 @@ impl PartitionState {
             patients: BTreeMap::new(),
             owners: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            wakings: Deadlines::default(),
             recorded: Recorded {
                 indexes: BTreeMap::new(),
             },
@@ -106,6 +112,7 @@ impl PartitionState {
             );
             let due = patient.due(&self.judgement);
             self.deadlines.set(patient.pseudonym, due);
+            self.wakings.set(patient.pseudonym, patient.wakes());
             self.patients.insert(patient.pseudonym, patient);
         }
         self
@@ -150,6 +157,7 @@ impl PartitionState {
             What::Tick(tick) => self.tick(fact, tick),
             What::Bind(bind) => self.bind(fact, bind),
             What::Revoke(kid) => self.revoke(fact, *kid),
+            What::Wish(patient, wish) => self.wish(fact, *patient, *wish),
             What::End => {
                 self.feed.ended = true;
                 Outputs {
@@ -174,6 +182,7 @@ impl PartitionState {
         self.owners.retain(|_, owner| *owner != patient);
         self.patients.remove(&patient);
         self.deadlines.set(patient, None);
+        self.wakings.set(patient, None);
         self.changed.remove(&patient);
     }
 
@@ -263,6 +272,19 @@ impl PartitionState {
         .0
     }
 
+    /// Does what somebody wishes of a patient's alerts. Whom nobody knows has none.
+    fn wish(&mut self, fact: &Fact, patient: Pseudonym, wish: Wish) -> Outputs {
+        let now = self.now();
+        let Some(known) = self.patients.get(&patient) else {
+            return Outputs::default();
+        };
+        let whose = (patient, known.key, known.slot);
+        let apply = |patient: &mut Patient, teller: &mut Teller<'_>| {
+            people::apply(patient, wish, now, teller);
+        };
+        self.of_patient(fact, whose, apply).0
+    }
+
     fn tick(&mut self, fact: &Fact, tick: &Tick) -> Outputs {
         let mut feed = self.feed;
         let mut teller = self.teller(fact.position);
@@ -271,16 +293,22 @@ impl PartitionState {
         let mut changed = Vec::new();
         // So soon after the ingests came back nobody has been silent for long enough.
         let too_soon = feed_back.plus(self.judgement.shortest_silence()) > now;
+        let mut due = self.wakings.passed(now);
+        let wakes = due.clone();
         if feed.silent.is_none() && !too_soon {
-            let due = self.deadlines.passed(now);
-            let due = due.iter().filter_map(|patient| self.patients.get(patient));
-            for patient in due.filter(|patient| patient.as_of <= fact.position) {
-                let mut patient = patient.clone();
-                let before = teller.outputs.said.len();
+            due.extend(self.deadlines.passed(now));
+        }
+        let due = due.iter().filter_map(|patient| self.patients.get(patient));
+        for patient in due.filter(|patient| patient.as_of <= fact.position) {
+            let mut patient = patient.clone();
+            let before = teller.outputs.said.len();
+            people::elapse(&mut patient, now, &mut teller);
+            if feed.silent.is_none() && !too_soon {
                 silence::elapse(&mut patient, now, feed_back, &mut teller);
-                if teller.outputs.said.len() > before {
-                    changed.push(patient);
-                }
+                people::pierce(&mut patient, now, &mut teller);
+            }
+            if wakes.contains(&patient.pseudonym) || teller.outputs.said.len() > before {
+                changed.push(patient);
             }
         }
         let outputs = teller.outputs;
@@ -313,8 +341,10 @@ impl PartitionState {
         if patient.as_of > fact.position {
             return (Outputs::default(), None);
         }
+        let now = self.now();
         let mut teller = self.teller(fact.position);
         let result = apply(&mut patient, &mut teller);
+        people::pierce(&mut patient, now, &mut teller);
         let outputs = teller.outputs;
         self.put(patient);
         (outputs, Some(result))
@@ -325,6 +355,7 @@ impl PartitionState {
         let kids: BTreeSet<Kid> = patient.devices.iter().map(|device| device.kid).collect();
         self.changed.insert(pseudonym);
         self.deadlines.set(pseudonym, patient.due(&self.judgement));
+        self.wakings.set(pseudonym, patient.wakes());
         let before = self.patients.insert(pseudonym, patient);
         let displaced = before.into_iter().flat_map(|before| before.devices);
         for device in displaced.filter(|device| !kids.contains(&device.kid)) {
@@ -358,6 +389,7 @@ impl PartitionState {
             judgement: &self.judgement,
             recorded: ahead.then(recorded),
             outputs: Outputs::default(),
+            pierced: BTreeSet::new(),
         }
     }
 }

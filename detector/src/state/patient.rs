@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use pulseward_base::{AlertId, Incarnation, KeyId, Kid, Micros, Pseudonym, Slot};
-use pulseward_eventlog::{Position, body::Severity};
+use pulseward_eventlog::{
+    Position,
+    body::{Lane, Severity},
+};
 use pulseward_vitals::Kind;
 
 use super::{
@@ -33,6 +36,19 @@ pub struct Open {
     pub id: AlertId,
     /// How severe it is now.
     pub severity: Severity,
+    /// Whether somebody looks after it: until it rises.
+    pub acknowledged: bool,
+    /// Whether it calls nobody while its lane is silent.
+    pub snoozed: bool,
+}
+
+/// A lane that people have silenced for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snooze {
+    /// The log's time at which it ends.
+    pub until: Micros,
+    /// The most that it silences: what was open in the lane when it began.
+    pub level: Severity,
 }
 
 /// Votes, and the alert they have raised.
@@ -179,6 +195,8 @@ pub struct Patient {
     pub live: Episode,
     /// What the rules say of a backlog; its alerts never page.
     pub past: Episode,
+    /// Lanes that call nobody for a while.
+    pub snoozes: BTreeMap<Lane, Snooze>,
 }
 
 impl Patient {
@@ -200,6 +218,7 @@ impl Patient {
                 votes: Votes::EMPTY,
                 open: None,
             },
+            snoozes: BTreeMap::new(),
         }
     }
 
@@ -229,6 +248,12 @@ impl Patient {
             .iter()
             .filter_map(|device| device.due(judgement))
             .min()
+    }
+
+    /// Returns the log time at which the first of its lanes is silent no longer.
+    #[must_use]
+    pub fn wakes(&self) -> Option<Micros> {
+        self.snoozes.values().map(|snooze| snooze.until).min()
     }
 
     fn displace(&mut self) -> Option<Device> {

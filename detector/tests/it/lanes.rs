@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use pulseward_base::Reject;
-use pulseward_detector::{facts::What, settings::Judgement, state::votes::MOfN};
-use pulseward_eventlog::body::{Alert, Lane};
+use pulseward_detector::{facts::What, output::Subject, settings::Judgement, state::votes::MOfN};
+use pulseward_eventlog::body::{
+    Alert,
+    AlertState::{self, Acknowledged, Cleared, Raised, Resumed, Risen, Snoozed},
+    Lane,
+    Severity::{self, Emergency, Urgent},
+    Wish,
+};
 use pulseward_vitals::Kind;
 
 use crate::scene::{HOUR, ILL, Run, SECOND, Scene, WELL};
@@ -39,6 +45,7 @@ enum Line {
     },
     Revoked(u8),
     NewQueue(u8),
+    SnoozedIntegrity(u8),
 }
 
 fn rows() -> impl Strategy<Value = Vec<(Kind, i32)>> {
@@ -69,6 +76,7 @@ fn line() -> impl Strategy<Value = Line> {
         1 => of.clone().prop_map(Line::Cloned),
         1 => (of.clone(), 4..=9_u8).prop_map(|(of, by)| Line::Bound { of, by }),
         1 => (4..=9_u8).prop_map(Line::Revoked),
+        1 => of.clone().prop_map(Line::SnoozedIntegrity),
         1 => of.prop_map(Line::NewQueue),
     ]
 }
@@ -95,6 +103,13 @@ fn scene(lines: &[Line]) -> Scene {
             Line::Bound { of, by } => scene.bind(*of, *by),
             Line::Revoked(by) => scene.revoke(*by),
             Line::NewQueue(by) => scene.new_queue(*by),
+            Line::SnoozedIntegrity(of) => scene.wish(
+                *of,
+                Wish::Snooze {
+                    lane: Lane::Integrity,
+                    seconds: 60,
+                },
+            ),
         }
     }
     scene
@@ -193,4 +208,206 @@ fn the_feeds_of_these_tests_reach_every_lane_there_is() {
     let of = |lane| alerts.iter().filter(|alert| alert.lane == lane).count();
     assert!(of(Lane::Rules) >= 1 && of(Lane::Integrity) >= 3);
     assert_eq!(rules(&run).len(), of(Lane::Rules));
+}
+
+/// Three: urgent.
+fn three() -> Vec<(Kind, i32)> {
+    let mut rows = WELL.to_vec();
+    rows[2].1 = 260;
+    rows
+}
+
+/// A patient who is well, by a device that also raises an alert of its own: two under one key.
+fn cloned() -> Scene {
+    let mut scene = Scene::new();
+    scene.bind(1, 1);
+    for _ in 0..5 {
+        send(&mut scene, &WELL, 1);
+    }
+    let seq = scene.next_seq(1);
+    scene.void(1, 1, seq, Reject::Forked);
+    scene
+}
+
+fn send(scene: &mut Scene, rows: &[(Kind, i32)], times: usize) {
+    for _ in 0..times {
+        scene.pass(1);
+        scene.send(1, 1, rows);
+    }
+}
+
+/// Subject, what happened, how severe, and whether it calls somebody.
+fn told(scene: &Scene) -> Vec<(Subject, AlertState, Severity, bool)> {
+    let line = |alert: &Alert| {
+        let subject = Subject::from_number(alert.what).unwrap();
+        let begins = matches!(alert.state, Raised | Risen | Resumed);
+        let silenced = alert.flags & (Alert::PAST | Alert::SNOOZED) != 0;
+        (subject, alert.state, alert.severity, begins && !silenced)
+    };
+    scene.run().alerts().into_iter().map(line).collect()
+}
+
+fn acknowledge_newest(scene: &mut Scene) {
+    let newest = scene.run().alerts().last().unwrap().id;
+    scene.wish(1, Wish::Acknowledge(newest));
+}
+
+fn snooze(scene: &mut Scene, lane: Lane, seconds: u32) {
+    scene.wish(1, Wish::Snooze { lane, seconds });
+}
+
+use Subject::{Forked, News2};
+
+#[test]
+fn c10_beside_an_acknowledged_alert_of_the_integrity_lane_a_news2_of_seven_calls_anew() {
+    let mut scene = cloned();
+    acknowledge_newest(&mut scene);
+    send(&mut scene, &ILL, 3);
+    let expect = [
+        (Forked, Raised, Urgent, true),
+        (Forked, Acknowledged, Urgent, false),
+        (News2, Raised, Emergency, true),
+    ];
+    assert_eq!(told(&scene), expect);
+}
+
+#[test]
+fn c10_a_snoozed_integrity_lane_delays_no_rule_and_a_snoozed_rules_lane_no_integrity() {
+    let mut scene = cloned();
+    snooze(&mut scene, Lane::Integrity, 3600);
+    let calm = cloned();
+    send(&mut scene, &ILL, 3);
+    let mut without = calm;
+    without.put(1, What::Other);
+    send(&mut without, &ILL, 3);
+    let rule = |scene: &Scene| {
+        let run = scene.run();
+        let alert = run
+            .alerts()
+            .into_iter()
+            .find(|alert| alert.lane == Lane::Rules);
+        alert
+            .map(|alert| (alert.at, alert.severity, alert.flags))
+            .unwrap()
+    };
+    assert_eq!(rule(&scene), rule(&without), "as soon, as severe, as loud");
+
+    let mut scene = Scene::new();
+    scene.bind(1, 1);
+    send(&mut scene, &ILL, 3);
+    snooze(&mut scene, Lane::Rules, 3600);
+    let seq = scene.next_seq(1);
+    scene.void(1, 1, seq, Reject::Forked);
+    assert_eq!(
+        told(&scene).last().unwrap(),
+        &(Forked, Raised, Urgent, true)
+    );
+}
+
+#[test]
+fn c10_a_rise_pierces_both_a_snooze_and_an_acknowledgement() {
+    for by_snooze in [true, false] {
+        let mut scene = Scene::new();
+        scene.bind(1, 1);
+        send(&mut scene, &three(), 3);
+        if by_snooze {
+            snooze(&mut scene, Lane::Rules, 3600);
+        } else {
+            acknowledge_newest(&mut scene);
+        }
+        let silenced = if by_snooze { Snoozed } else { Acknowledged };
+        send(&mut scene, &ILL, 3);
+        let expect = [
+            (News2, Raised, Urgent, true),
+            (News2, silenced, Urgent, false),
+            (News2, Risen, Emergency, true),
+        ];
+        assert_eq!(told(&scene), expect);
+        let patients = scene.run().state.patients().clone();
+        let patient = patients.values().next().unwrap();
+        assert!(patient.snoozes.is_empty(), "a pierced snooze is over");
+        assert!(!patient.live.open.unwrap().acknowledged);
+    }
+}
+
+#[test]
+fn c10_what_begins_in_a_snoozed_lane_is_told_at_once_calls_nobody_and_calls_when_the_snooze_ends() {
+    let mut scene = Scene::new();
+    scene.bind(1, 1);
+    send(&mut scene, &ILL, 3);
+    snooze(&mut scene, Lane::Rules, 60);
+    send(&mut scene, &WELL, 3);
+    send(&mut scene, &ILL, 3);
+    send(&mut scene, &ILL, 60);
+    let expect = [
+        (News2, Raised, Emergency, true),
+        (News2, Snoozed, Emergency, false),
+        (News2, Cleared, Emergency, false),
+        (News2, Raised, Emergency, false),
+        (News2, Resumed, Emergency, true),
+    ];
+    assert_eq!(told(&scene), expect);
+    let at: Vec<_> = scene
+        .run()
+        .alerts()
+        .iter()
+        .map(|alert| alert.at.0)
+        .collect();
+    assert_eq!(at[4] - at[1], 60 * SECOND);
+}
+
+#[test]
+fn a_snooze_ends_when_somebody_says_so_and_at_its_limit_whatever_was_asked_for() {
+    let mut scene = Scene::new();
+    scene.bind(1, 1);
+    send(&mut scene, &ILL, 3);
+    snooze(&mut scene, Lane::Rules, u32::MAX);
+    let until = scene
+        .run()
+        .state
+        .patients()
+        .values()
+        .next()
+        .unwrap()
+        .snoozes[&Lane::Rules]
+        .until;
+    let longest = Judgement::default().longest_snooze;
+    assert_eq!(
+        until.0 - scene.now,
+        i64::try_from(longest.as_micros()).unwrap()
+    );
+    snooze(&mut scene, Lane::Rules, 0);
+    assert_eq!(
+        told(&scene).last().unwrap(),
+        &(News2, Resumed, Emergency, true)
+    );
+    acknowledge_newest(&mut scene);
+    snooze(&mut scene, Lane::Rules, 60);
+    snooze(&mut scene, Lane::Rules, 0);
+    assert_eq!(
+        told(&scene).last().unwrap().1,
+        Snoozed,
+        "looked after: it stays quiet"
+    );
+}
+
+#[test]
+fn wishes_of_an_alert_that_is_over_or_of_a_patient_nobody_knows_do_nothing() {
+    let mut scene = Scene::new();
+    scene.bind(1, 1);
+    send(&mut scene, &ILL, 3);
+    send(&mut scene, &WELL, 3);
+    let before = told(&scene);
+    acknowledge_newest(&mut scene);
+    let id = scene.run().alerts()[0].id;
+    scene.wish(2, Wish::Acknowledge(id));
+    scene.wish(
+        2,
+        Wish::Snooze {
+            lane: Lane::Rules,
+            seconds: 60,
+        },
+    );
+    assert_eq!(told(&scene), before);
+    assert_eq!(scene.run().state.patients().len(), 1);
 }

@@ -8,7 +8,10 @@ use pulseward_detector::{
     settings::Judgement,
     state::{PartitionState, Patient, codec, partition::Feed},
 };
-use pulseward_eventlog::{Body, Position};
+use pulseward_eventlog::{
+    Body, Position,
+    body::{AlertState, Lane, Wish},
+};
 use pulseward_vitals::Kind;
 
 use crate::scene::{HOUR, ILL, ORIGIN, SECOND, Scene, WELL};
@@ -26,6 +29,17 @@ fn eventful() -> Scene {
     };
     (0..4).for_each(|_| everybody(&mut scene, &WELL));
     (0..3).for_each(|_| everybody(&mut scene, &ILL));
+    // What people make of it: two lanes snoozed, one until its end, one pierced; alerts looked after.
+    let open = |scene: &Scene, of: u8| {
+        let state = scene.run().state;
+        state.patients()[&crate::scene::patient(of)].live.open
+    };
+    let (first, second) = (open(&scene, 1).unwrap(), open(&scene, 2).unwrap());
+    scene.wish(1, Wish::Acknowledge(first.id));
+    let snooze = |lane, seconds| Wish::Snooze { lane, seconds };
+    scene.wish(2, snooze(Lane::Rules, 20));
+    scene.wish(3, snooze(Lane::Integrity, 3600));
+    scene.wish(9, Wish::Acknowledge(second.id));
     let doubled = scene
         .facts
         .iter()
@@ -164,6 +178,14 @@ fn b6_a_detector_stopped_at_any_entry_says_the_same_to_the_byte() {
         scene.facts.len()
     );
     assert!(expect.len() >= 60, "{} outputs", expect.len());
+    let states: std::collections::BTreeSet<_> = expect
+        .iter()
+        .filter_map(|(_, output)| match &output.body {
+            Body::Alert(alert) => Some(alert.state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states.len(), AlertState::ALL.len(), "{states:?}");
     for stop in 0..=scene.facts.len() {
         let mut durable = Durable::new();
         durable.run(&scene, stop, 17);

@@ -13,7 +13,7 @@ use pulseward_detector::{
 };
 use pulseward_eventlog::{
     Body, Position,
-    body::{Alert, AlertState, Score, Severity},
+    body::{Alert, AlertState, Score, Severity, Wish},
 };
 use pulseward_vitals::{Columns, Kind, Leaf, Row};
 
@@ -128,6 +128,11 @@ impl Scene {
 
     pub fn revoke(&mut self, by: u8) {
         self.put(0, What::Revoke(device(by)));
+    }
+
+    /// Somebody wants something of a patient's alerts.
+    pub fn wish(&mut self, of: u8, wish: Wish) {
+        self.put(of, What::Wish(patient(of), wish));
     }
 
     /// A device begins a new queue.

@@ -42,6 +42,12 @@ byte_enum! {
         Risen = 2,
         /// It is over.
         Cleared = 3,
+        /// Somebody looks after it.
+        Acknowledged = 4,
+        /// Its lane is silent for a while.
+        Snoozed = 5,
+        /// It still holds, and its lane is silent no longer.
+        Resumed = 6,
     }
 }
 
@@ -53,7 +59,17 @@ impl AlertState {
             Self::Raised => "raised",
             Self::Risen => "risen",
             Self::Cleared => "cleared",
+            Self::Acknowledged => "acknowledged",
+            Self::Snoozed => "snoozed",
+            Self::Resumed => "resumed",
         }
+    }
+
+    /// Returns whether this is what people made of the alert: a score and readings do not stand
+    /// with it, those of the step before still hold.
+    #[must_use]
+    pub const fn is_of_people(self) -> bool {
+        matches!(self, Self::Acknowledged | Self::Snoozed | Self::Resumed)
     }
 }
 
@@ -72,7 +88,7 @@ pub struct Alert {
     pub severity: Severity,
     /// What happened to it.
     pub state: AlertState,
-    /// [`Alert::PAST`], [`Alert::LATE`], [`Alert::UNVERIFIED`].
+    /// [`Alert::PAST`], [`Alert::LATE`], [`Alert::UNVERIFIED`], [`Alert::SNOOZED`].
     pub flags: u16,
     /// The end of the window that it speaks of.
     pub at: Micros,
@@ -108,6 +124,8 @@ impl Alert {
     pub const LATE: u16 = 1 << 1;
     /// Made from readings that failed a guard.
     pub const UNVERIFIED: u16 = 1 << 2;
+    /// Its lane is silent for a while: it pages nobody.
+    pub const SNOOZED: u16 = 1 << 3;
 
     pub(super) fn encode(&self, writer: &mut Writer) {
         writer

@@ -1,11 +1,12 @@
 //! What stands in `feed` beside batches: voids, ticks and controls.
 
 use pulseward_base::{
-    Digest, Generation, GroupId, Incarnation, Kid, Micros, Reject, Seq, WriterId,
+    AlertId, Digest, Generation, GroupId, Incarnation, Kid, Micros, Pseudonym, Reject, Seq,
+    WriterId,
     bytes::{Malformed, Reader, Writer},
 };
 
-use super::{SealedUnder, blind_debug, byte_enum, take_opaque};
+use super::{Lane, SealedUnder, blind_debug, byte_enum, take_opaque};
 
 /// A batch that was refused for good: its number is taken, its readings are not kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -213,6 +214,66 @@ impl Control {
             kind: ControlKind::decode(reader)?,
             body: take_opaque(reader)?,
         })
+    }
+}
+
+/// What somebody of a care team wants of a patient's alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// An alert is looked after: until it rises it calls nobody again.
+    Acknowledge(AlertId),
+    /// A lane calls nobody for a while, unless with more than what is open in it now.
+    Snooze {
+        /// The lane.
+        lane: Lane,
+        /// For how long; at zero it ends.
+        seconds: u32,
+    },
+}
+
+/// The version of the bodies that wishes have.
+const WISH_VERSION: u8 = 1;
+
+impl Wish {
+    /// Returns the control that says so of `patient`, in the name of `by`.
+    #[must_use]
+    pub fn to_control(self, patient: Pseudonym, by: [u8; 16]) -> Control {
+        let mut writer = Writer::with_capacity(64);
+        writer.u8(WISH_VERSION).put(patient.as_bytes()).put(&by);
+        let kind = match self {
+            Self::Acknowledge(alert) => {
+                writer.put(alert.as_bytes());
+                ControlKind::Acknowledge
+            }
+            Self::Snooze { lane, seconds } => {
+                writer.u8(lane.number()).u32(seconds);
+                ControlKind::Snooze
+            }
+        };
+        let body = writer.into_vec();
+        Control { kind, body }
+    }
+
+    /// Returns what a control wishes, and of whose alerts; none when it is of another kind, or of a
+    /// version that is not known here.
+    #[must_use]
+    pub fn of_control(control: &Control) -> Option<(Pseudonym, Self)> {
+        let mut reader = Reader::new(&control.body);
+        if reader.u8().ok()? != WISH_VERSION {
+            return None;
+        }
+        let patient = Pseudonym(reader.array().ok()?);
+        let _by: [u8; 16] = reader.array().ok()?;
+        let wish = match control.kind {
+            ControlKind::Acknowledge => Self::Acknowledge(AlertId(reader.array().ok()?)),
+            ControlKind::Snooze => Self::Snooze {
+                lane: Lane::decode(&mut reader).ok()?,
+                seconds: reader.u32().ok()?,
+            },
+            _ => return None,
+        };
+        reader.end().ok()?;
+        Some((patient, wish))
     }
 }
 

@@ -8,7 +8,7 @@ use pulseward::{
     config::Config,
 };
 use pulseward_app::config;
-use pulseward_eventlog::body::Severity;
+use pulseward_eventlog::body::{AlertState, Severity};
 
 use crate::house::root;
 
@@ -303,10 +303,11 @@ fn the_care_teams_page_explains_every_word_of_an_alert() {
     for words in said {
         assert!(page.contains(words), "CARE.md does not explain: {words}");
     }
-    let marks = ["past", "late", "unverified", "raised", "risen", "cleared"];
+    let marks = ["past", "late", "unverified"];
+    let states = AlertState::ALL.iter().map(|state| state.word());
     let severities = ["emergency", "urgent", "watch"];
     assert_eq!(severities.len(), Severity::ALL.len());
-    for word in marks.iter().chain(&severities) {
+    for word in marks.into_iter().chain(severities).chain(states) {
         assert!(
             page.contains(&format!("| {word} |")),
             "CARE.md lacks {word}"

@@ -23,3 +23,4 @@ mod prometheus;
 mod python;
 mod signals;
 mod ward;
+mod wishes;

@@ -7,6 +7,8 @@ fn open_alert(id: u8) -> Option<Open> {
     Some(Open {
         id: AlertId([id; 16]),
         severity: Severity::Emergency,
+        acknowledged: true,
+        snoozed: true,
     })
 }
 
@@ -102,6 +104,11 @@ fn full() -> Patient {
     patient.devices = (0..DEVICES)
         .map(|number| full_device(u8::try_from(number).unwrap()))
         .collect();
+    let snooze = Snooze {
+        until: Micros(7),
+        level: Severity::Urgent,
+    };
+    patient.snoozes = Lane::ALL.iter().map(|lane| (*lane, snooze)).collect();
     patient
 }
 
@@ -176,7 +183,8 @@ fn the_layout_of_an_empty_state_is_frozen() {
         &[0],
         &[0], // past
         &[0],
-        &[0], // vitals, devices
+        &[0],
+        &[0], // vitals, devices, snoozes
     ];
     assert_eq!(encode(&patient, &Feed::default()), expect.concat());
 }
