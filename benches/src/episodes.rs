@@ -8,17 +8,18 @@
 use std::path::Path;
 
 use pulseward_models::{
+    additive::Additive,
     anchor::Constancy,
     calibration::{Agreement, Calibration},
     dataset::HourlyPatient,
-    measure::{bootstrap, quantile},
+    measure::{Draws, bootstrap, quantile},
     partition::PartValues,
     rules::news2::Score,
 };
 
 use crate::{
     figure::{Figure, Lines, Target},
-    sepsis::{deterioration, gaussians},
+    sepsis::{change, deterioration, gaussians},
     study::{Patient, Study},
 };
 
@@ -264,12 +265,10 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     lines.say(five.line("NEWS2 >= 5"));
     lines.say(rules(7).line("NEWS2 >= 7"));
     let measured = lanes(&study, &mut lines)?;
-    groups(judged, &measured, &mut lines);
+    groups(judged, &measured.anomaly, &mut lines);
     calibrated(judged, &measured, &mut lines);
     union(judged, &five, &measured, &mut lines);
-    let ours = measured
-        .first()
-        .map_or(1.0, |lane| lane.counts.false_a_day());
+    let ours = measured.anomaly.counts.false_a_day();
     let figure = Figure::new(
         "episodes",
         "false episodes a patient-day, certified anomaly",
@@ -287,17 +286,25 @@ struct Measured {
     threshold: f64,
 }
 
-/// The models' lanes, each at the threshold at which training patients see the burden.
-fn lanes(study: &Study, lines: &mut Lines) -> anyhow::Result<[Measured; 3]> {
+/// The models' lanes.
+struct Lanes {
+    anomaly: Measured,
+    parts: Measured,
+    risk: Measured,
+    change: Measured,
+}
+
+/// Judges each lane at the threshold at which training patients see the burden.
+fn lanes(study: &Study, lines: &mut Lines) -> anyhow::Result<Lanes> {
     let anchor = study.anchor(Constancy::SHIPPED)?;
     let parts = gaussians(study)?;
     let curves = deterioration(study, false)?;
+    let risen = change(study, true)?;
     let mut lane = |name: &str, score: &dyn Fn(&Patient) -> Vec<f64>| {
-        let of = |patients: &[Patient]| -> Scores { patients.iter().map(score).collect() };
-        let threshold = threshold_at(study.train(), &of(study.train()), AIM);
-        let scores = of(study.judged());
+        let threshold = threshold_at(study.train(), &scores_of(study.train(), score), AIM);
+        let scores = scores_of(study.judged(), score);
         let counts = lane_at(study.judged(), &scores, threshold);
-        lines.say(counts.line(name));
+        lines.say(format!("{}  threshold {threshold:.3}", counts.line(name)));
         Measured {
             counts,
             scores,
@@ -312,25 +319,51 @@ fn lanes(study: &Study, lines: &mut Lines) -> anyhow::Result<[Measured; 3]> {
         let values = patient.values.iter().map(PartValues::of);
         values.map(|values| parts.median_score(&values)).collect()
     };
-    let by_curves = |patient: &Patient| -> Vec<f64> {
+    let measured = Lanes {
+        anomaly: lane("anomaly, certified", &by_anchor),
+        parts: lane("201 Gaussians, certified", &by_parts),
+        risk: lane("deterioration, advisory", &by_curves(&curves)),
+        change: lane("change of risk, advisory", &by_curves(&risen)),
+    };
+    lane("alarms by chance", &by_chance);
+    // How much of that is this split: both again on everybody whom neither has seen.
+    let of_others = scores_of(study.others(), &by_anchor);
+    let counts = lane_at(study.others(), &of_others, measured.anomaly.threshold);
+    lines.say(counts.line("anomaly, all 16,336 not trained on"));
+    let of_few = change(study, false)?;
+    let by_few = by_curves(&of_few);
+    let threshold = threshold_at(study.train(), &scores_of(study.train(), &by_few), AIM);
+    let counts = lane_at(
+        study.others(),
+        &scores_of(study.others(), &by_few),
+        threshold,
+    );
+    lines.say(counts.line("change on 4,000, all 16,336 others"));
+    Ok(measured)
+}
+
+fn scores_of(patients: &[Patient], score: &dyn Fn(&Patient) -> Vec<f64>) -> Scores {
+    patients.iter().map(score).collect()
+}
+
+fn by_curves(curves: &Additive) -> impl Fn(&Patient) -> Vec<f64> {
+    |patient| {
         let windows = patient.record.windows();
         windows.iter().map(|hours| curves.score(hours)).collect()
-    };
-    let anomaly = lane("anomaly, certified", &by_anchor);
-    let lanes = [
-        lane("201 Gaussians, certified", &by_parts),
-        lane("deterioration, advisory", &by_curves),
-    ];
-    let of_others: Scores = study.others().iter().map(by_anchor).collect();
-    let counts = lane_at(study.others(), &of_others, anomaly.threshold);
-    lines.say(counts.line("anomaly, all 16,336 not trained on"));
-    let [parts, curves] = lanes;
-    Ok([anomaly, parts, curves])
+    }
+}
+
+/// What a lane finds that knows nothing: the floor under every sensitivity here.
+fn by_chance(patient: &Patient) -> Vec<f64> {
+    let seed = patient.record.id.bytes().fold(5_u64, |seed, byte| {
+        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+    });
+    let mut draws = Draws::new(seed);
+    patient.values.iter().map(|_| draws.unit()).collect()
 }
 
 /// The certified lane by age and sex.
-fn groups(judged: &[Patient], measured: &[Measured], lines: &mut Lines) {
-    let Some(lane) = measured.first() else { return };
+fn groups(judged: &[Patient], lane: &Measured, lines: &mut Lines) {
     let mut group = |name: &str, belongs: &dyn Fn(&HourlyPatient) -> bool| {
         let of = judged.iter().zip(&lane.counts.0);
         let of = of.filter(|pair| belongs(&pair.0.record));
@@ -348,12 +381,11 @@ fn groups(judged: &[Patient], measured: &[Measured], lines: &mut Lines) {
 
 /// How far the lanes' scores are probabilities: on one half of the judged patients, as they stand and
 /// recalibrated on the other half. Only the deterioration model's are logarithms of odds as they stand.
-fn calibrated(judged: &[Patient], measured: &[Measured; 3], lines: &mut Lines) {
-    let [anomaly, parts, events] = measured;
+fn calibrated(judged: &[Patient], measured: &Lanes, lines: &mut Lines) {
     for (name, lane) in [
-        ("anomaly", anomaly),
-        ("201 Gaussians", parts),
-        ("deterioration", events),
+        ("anomaly", &measured.anomaly),
+        ("201 Gaussians", &measured.parts),
+        ("deterioration", &measured.risk),
     ] {
         let scored = judged.iter().zip(&lane.scores).map(|(patient, scores)| {
             let hours = patient.record.hours.iter();
@@ -381,9 +413,9 @@ fn calibrated(judged: &[Patient], measured: &[Measured; 3], lines: &mut Lines) {
     }
 }
 
-/// Rules, anomaly and deterioration together: each calls for itself, or all are one alarm.
-fn union(judged: &[Patient], rules: &Lane, measured: &[Measured; 3], lines: &mut Lines) {
-    let [anomaly, _, events] = measured;
+/// Rules, anomaly and change together: each calls for itself, or all are one alarm.
+fn union(judged: &[Patient], rules: &Lane, measured: &Lanes, lines: &mut Lines) {
+    let (anomaly, events) = (&measured.anomaly, &measured.change);
     let (mut merged, mut apart) = (Vec::new(), Vec::new());
     for (index, patient) in judged.iter().enumerate() {
         let five: Vec<bool> = patient.news2.iter().map(|score| score.low >= 5).collect();

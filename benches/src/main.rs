@@ -22,7 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand, ValueEnum as _};
 
 use figure::{CannotRun, Figure};
-use pipeline::{accept, append, hello, judge, parquet, start, wire};
+use pipeline::{accept, append, hello, judge, parquet, start, whole, wire};
 
 /// Measures what Pulseward claims of itself.
 #[derive(Debug, Parser)]
@@ -68,6 +68,8 @@ enum Name {
     ParquetWrite,
     /// Reading history's encrypted files.
     ParquetRead,
+    /// What a batch costs the running pipeline in all.
+    Whole,
     /// Bytes on the wire for a batch.
     Wire,
     /// From start to ready, of both programs.
@@ -142,6 +144,7 @@ fn measure(name: Name, arguments: &Arguments) -> anyhow::Result<Figure> {
         Name::AppendOne => append::one(&arguments.scratch),
         Name::ParquetWrite => parquet::write(),
         Name::ParquetRead => parquet::read(),
+        Name::Whole => whole::measure(),
         Name::Wire => wire::measure(),
         Name::Start => start::time(),
         Name::Memory => start::memory(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod append;
+mod clinic;
 pub(crate) mod hello;
 pub(crate) mod judge;
 pub(crate) mod parquet;
@@ -9,4 +10,5 @@ mod readings;
 mod signatures;
 pub(crate) mod start;
 mod timing;
+pub(crate) mod whole;
 pub(crate) mod wire;

@@ -14,7 +14,7 @@ use pulseward_models::{
 use crate::{
     figure::{Figure, Lines, Target},
     peers, rhythm,
-    sepsis::{deterioration_small, gaussians},
+    sepsis::{curves_small, gaussians},
     study::{Study, news2},
 };
 
@@ -44,9 +44,7 @@ fn hourly(study: &Study, lines: &mut Lines) -> anyhow::Result<f64> {
         study.anchor(Constancy::SHIPPED)
     })?;
     let parts = fitted("201 Gaussians", lines, || gaussians(study))?;
-    let curves = fitted("curves on 1,000 patients", lines, || {
-        deterioration_small(study)
-    })?;
+    let [risk, change] = fitted("curves on 1,000 patients", lines, || curves_small(study))?;
     let size = size_of::<Window>() + 256;
     lines.say(format!("a patient's window: {size} bytes in memory"));
     let patients = study.judged().iter();
@@ -70,7 +68,10 @@ fn hourly(study: &Study, lines: &mut Lines) -> anyhow::Result<f64> {
         vote(&parts, hours);
     });
     all += each("deterioration", &mut |hours| {
-        black_box(curves.score(black_box(hours)));
+        black_box(risk.score(black_box(hours)));
+    });
+    all += each("change of risk", &mut |hours| {
+        black_box(change.score(black_box(hours)));
     });
     Ok(all)
 }

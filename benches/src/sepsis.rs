@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pulseward_models::{
-    additive::{Additive, Basis, fit, fit_rising},
+    additive::{Additive, Basis, fit, fit_change, fit_rising},
     anchor::Constancy,
     features::Hours,
     linfa_wall::LogisticSettings,
@@ -14,7 +14,7 @@ use pulseward_models::{
 use crate::{
     figure::{Figure, Lines, Target},
     peers,
-    study::{FALSE_POSITIVES, Patient, Scored, Study},
+    study::{FALSE_POSITIVES, Judged, Patient, Scored, Study},
 };
 
 /// How many parts the partition ensemble has.
@@ -54,6 +54,13 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     }
     let ours = anchor(Constancy::SHIPPED)?;
     lines.say(ours.line("anchor, 60 % constant (shipped)"));
+    // How much of that is this split: everybody whom the score has not seen.
+    let model = study.anchor(Constancy::SHIPPED)?;
+    let of_others = Scored::of(study.others(), |patient, row| {
+        let values = patient.values.get(row);
+        values.map_or(0.0, |values| model.score(values))
+    });
+    lines.say(of_others.line("    the same, all 16,336 not trained on"));
     let parts = gaussians(&study)?;
     let votes =
         scored(&|patient, row| Some(parts.median_score(&PartValues::of(patient.values.get(row)?))));
@@ -96,31 +103,25 @@ fn supervised(study: &Study, lines: &mut Lines) -> anyhow::Result<()> {
         ("rising curves, all but the judged", true, true),
     ] {
         let model = curves(study, all, rising)?;
-        let scored = Scored(
-            study
-                .judged()
-                .iter()
-                .map(|patient| {
-                    let scored = |(hours, row): (&Hours, &pulseward_models::dataset::Hour)| {
-                        crate::study::Judged {
-                            score: model.score(hours),
-                            event: row.event,
-                            hour: row.hour,
-                        }
-                    };
-                    patient
-                        .record
-                        .windows()
-                        .iter()
-                        .zip(&patient.record.hours)
-                        .map(scored)
-                        .collect()
-                })
-                .collect(),
-        );
-        lines.say(scored.line(name));
+        lines.say(by_windows(study, &model).line(name));
     }
+    let model = change(study, true)?;
+    lines.say(by_windows(study, &model).line("change, all but the judged (shipped)"));
     Ok(())
+}
+
+fn by_windows(study: &Study, model: &Additive) -> Scored {
+    let judged = study.judged().iter().map(|patient| {
+        let windows = patient.record.windows();
+        let rows = windows.iter().zip(&patient.record.hours);
+        rows.map(|(hours, row)| Judged {
+            score: model.score(hours),
+            event: row.event,
+            hour: row.hour,
+        })
+        .collect()
+    });
+    Scored(judged.collect())
 }
 
 /// The curves that decide nothing but inform.
@@ -128,27 +129,40 @@ pub(crate) fn deterioration(study: &Study, rising: bool) -> anyhow::Result<Addit
     curves(study, true, rising)
 }
 
-/// The same on a thousand patients, for whoever only wants to know what it costs.
-pub(crate) fn deterioration_small(study: &Study) -> anyhow::Result<Additive> {
-    let rows = study.train().iter().take(1_000).flat_map(chosen);
-    Ok(fit(&Basis::full(), rows, SETTINGS)?)
+/// How much of the last twelve hours' risk the change score takes off.
+const CHANGE_SHARE: f64 = 0.7;
+
+/// The curves that tell when risk has risen, fitted on all but the judged or on the first 4,000.
+pub(crate) fn change(study: &Study, all: bool) -> anyhow::Result<Additive> {
+    let rows = trained(study, all).into_iter().flat_map(chosen);
+    Ok(fit_change(CHANGE_SHARE, rows, SETTINGS)?)
+}
+
+/// Both on a thousand patients, for whoever only wants to know what they cost.
+pub(crate) fn curves_small(study: &Study) -> anyhow::Result<[Additive; 2]> {
+    let rows = || study.train().iter().take(1_000).flat_map(chosen);
+    let risk = fit(&Basis::full(), rows(), SETTINGS)?;
+    Ok([risk, fit_change(CHANGE_SHARE, rows(), SETTINGS)?])
 }
 
 /// So many windows of each patient train, chosen by chance that knows the patient alone.
 const WINDOWS_A_PATIENT: usize = 24;
 
 fn curves(study: &Study, all: bool, rising: bool) -> anyhow::Result<Additive> {
-    let patients: Vec<&Patient> = if all {
-        study.train_12k().collect()
-    } else {
-        study.train().iter().collect()
-    };
-    let rows = patients.into_iter().flat_map(chosen);
+    let rows = trained(study, all).into_iter().flat_map(chosen);
     Ok(if rising {
         fit_rising(&Basis::monotone(), rows, SETTINGS)?
     } else {
         fit(&Basis::full(), rows, SETTINGS)?
     })
+}
+
+fn trained(study: &Study, all: bool) -> Vec<&Patient> {
+    if all {
+        study.train_12k().collect()
+    } else {
+        study.train().iter().collect()
+    }
 }
 
 fn chosen(patient: &Patient) -> Vec<(Hours, bool)> {

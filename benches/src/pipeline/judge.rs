@@ -19,9 +19,9 @@ use pulseward_detector::{
 use pulseward_eventlog::Position;
 
 use super::{
+    clinic::resident_kib,
     readings::{READINGS, minute_of},
     signatures::Bare,
-    start::resident_kib,
     timing::{median, micros_each, on_cpu},
 };
 use crate::figure::{Figure, Lines, Target};
