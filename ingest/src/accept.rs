@@ -256,6 +256,7 @@ impl Device {
         let (place, short) = (landed.place, d8(&landed.digest));
         match landed.result {
             Ok(()) => {
+                core.log_took();
                 core.metrics.durable(landed.rows, landed.took);
                 Some(Answer {
                     seq: place.seq,

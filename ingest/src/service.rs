@@ -1,6 +1,13 @@
 //! Takes streams. Everything a stream needs is in `Core`; everything it may take is counted here.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pulseward_base::{Clock, Micros, Reject};
 use pulseward_crypto::hello::Envelope;
@@ -99,6 +106,8 @@ pub(crate) struct Core {
     pub(crate) draining: CancellationToken,
     /// The log must be opened again: this process must end.
     pub(crate) failed: CancellationToken,
+    /// The log does not take what it is given; said once, until it does again.
+    in_trouble: AtomicBool,
 }
 
 /// The ingest stage.
@@ -130,6 +139,7 @@ impl Ingest {
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
             failed: CancellationToken::new(),
+            in_trouble: AtomicBool::new(false),
             log: tools.log,
             keys: tools.keys,
             clock: tools.clock,
@@ -265,8 +275,16 @@ impl Core {
         if matches!(error, LogError::Poisoned) {
             tracing::error!(%error, "ingest must end");
             self.failed.cancel();
-        } else {
-            tracing::warn!(%error, "the log did not take a batch");
+        } else if !self.in_trouble.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the log does not take what it is given: devices are to come again");
+        }
+    }
+
+    /// The log took something.
+    pub(crate) fn log_took(&self) {
+        if self.in_trouble.load(Ordering::Relaxed) && self.in_trouble.swap(false, Ordering::Relaxed)
+        {
+            tracing::info!("the log takes what it is given again");
         }
     }
 

@@ -238,3 +238,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_wish_is_read_back_as_it_was_and_nothing_else_is_one() {
+    let patient = Pseudonym([1; 16]);
+    let snooze = Wish::Snooze {
+        lane: Lane::Rules,
+        seconds: 1800,
+    };
+    for wish in [Wish::Acknowledge(AlertId([2; 16])), snooze] {
+        let control = wish.to_control(patient, [3; 16]);
+        assert_eq!(Wish::of_control(&control), Some((patient, wish)));
+        let with = |body: Vec<u8>| Control {
+            kind: control.kind,
+            body,
+        };
+        for length in 0..control.body.len() {
+            let cut = with(control.body[..length].to_vec());
+            assert_eq!(Wish::of_control(&cut), None, "{length} bytes");
+        }
+        let longer = with([&control.body[..], &[0]].concat());
+        assert_eq!(Wish::of_control(&longer), None);
+        let newer = with([&[2], &control.body[1..]].concat());
+        assert_eq!(Wish::of_control(&newer), None);
+        for kind in ControlKind::ALL
+            .iter()
+            .filter(|kind| **kind != control.kind)
+        {
+            let other = Control {
+                kind: *kind,
+                body: control.body.clone(),
+            };
+            assert_eq!(Wish::of_control(&other), None, "{kind:?}");
+        }
+    }
+}
