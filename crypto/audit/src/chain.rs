@@ -150,6 +150,20 @@ pub fn verify<'a>(from: Head, records: impl IntoIterator<Item = &'a [u8]>) -> Re
 }
 
 impl Head {
+    /// Checks that records from the beginning reach this head unchanged; more may follow.
+    pub fn reached_by<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Broken> {
+        let limit = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let reached = verify(Self::EMPTY, records.into_iter().take(limit))?;
+        if reached == *self {
+            Ok(())
+        } else {
+            Err(Broken::NotReached(self.count))
+        }
+    }
+
     fn after(self, record: &Record, bytes: &[u8]) -> Self {
         Self {
             count: record.seq.saturating_add(1),

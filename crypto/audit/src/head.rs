@@ -6,8 +6,6 @@ use pulseward_base::{
 };
 use pulseward_crypto::{NO_CONTEXT, Role, Signature, SigningKey, VerifyingKey};
 
-use crate::chain::Broken;
-
 const VERSION: u8 = 1;
 
 /// Where a chain stands.
@@ -85,21 +83,5 @@ impl SignedHead {
             &self.signature,
         )?;
         Ok(self.head)
-    }
-}
-
-impl Head {
-    /// Checks that records from the beginning reach this head unchanged; more may follow.
-    pub fn reached_by<'a>(
-        &self,
-        records: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<(), Broken> {
-        let limit = usize::try_from(self.count).unwrap_or(usize::MAX);
-        let reached = crate::chain::verify(Self::EMPTY, records.into_iter().take(limit))?;
-        if reached == *self {
-            Ok(())
-        } else {
-            Err(Broken::NotReached(self.count))
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use pulseward_vitals::Limits;
 
-use crate::{opened::Contents, stored::StoredBatch};
+use crate::{contents::Contents, stored::StoredBatch};
 
 /// Reads `data` as the payload of a batch frame and as a stored batch.
 pub fn batch_parse(data: &[u8]) {

@@ -73,6 +73,7 @@
 //! }
 //! ```
 
+pub mod contents;
 pub mod digest;
 pub mod new;
 pub mod opened;
@@ -81,6 +82,7 @@ pub mod stored;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fuzzing;
 
+pub use contents::{Arrival, Contents};
 pub use new::{NewBatch, SignedBatch};
-pub use opened::{Arrival, BindingFacts, Contents, OpenedBatch, PseudonymousBatch, VerifiedBatch};
+pub use opened::{BindingFacts, OpenedBatch, PseudonymousBatch, VerifiedBatch};
 pub use stored::{Proof, StoredBatch};

@@ -9,8 +9,8 @@ use pulseward_crypto::{
 use pulseward_vitals::Columns;
 
 use crate::{
+    contents::MODE_SIGNED,
     digest::{Place, Seed, batch_digest, readings_digest},
-    opened::MODE_SIGNED,
 };
 
 /// A batch to be signed.

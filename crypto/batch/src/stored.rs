@@ -14,8 +14,8 @@ use pulseward_crypto::{Signature, VerifyingKey};
 use pulseward_vitals::{Columns, Limits};
 
 use crate::{
+    contents::{Arrival, Contents},
     digest::Place,
-    opened::{Arrival, Contents},
 };
 
 const HEAD_SIZE: usize = 16 + 32 + 32 + 16 + 8 + 8 + 8 + 8 + 32 + 1 + 64;

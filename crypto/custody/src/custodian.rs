@@ -4,7 +4,7 @@
 //! that a crash would take along.
 
 use std::{
-    fmt, io,
+    fmt,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -14,29 +14,10 @@ use pulseward_crypto::{SigningKey, random, seal::KeyPair};
 use zeroize::Zeroizing;
 
 use crate::{
+    error::CustodyError,
     file::{Cost, Passphrase, SealedFile},
     vault::Contents,
 };
-
-/// Why a custodian did not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum CustodyError {
-    /// The file could not be read or written.
-    #[error("the custodian's file could not be used")]
-    Io(#[from] io::Error),
-    /// Another program holds the file.
-    #[error("the custodian's file is in use")]
-    InUse,
-    /// The passphrase is another, or the file was changed.
-    #[error("the passphrase does not open the custodian's file")]
-    WrongPassphrase,
-    /// The file does not have its layout, or a value not its size.
-    #[error("the custodian's file is damaged")]
-    Damaged,
-    /// A name or value is too long, or there are too many.
-    #[error("the custodian is full")]
-    Full,
-}
 
 /// Keeps named secrets.
 pub struct Custodian {

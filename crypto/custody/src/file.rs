@@ -21,7 +21,7 @@ use pulseward_base::{
 use pulseward_crypto::{aead, random};
 use zeroize::Zeroizing;
 
-use crate::{custodian::CustodyError, vault::Contents};
+use crate::{error::CustodyError, vault::Contents};
 
 const MAGIC: &[u8; 4] = b"PWC1";
 const VERSION: u8 = 1;

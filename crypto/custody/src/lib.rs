@@ -6,6 +6,7 @@
 
 pub mod custodian;
 
+mod error;
 mod file;
 mod vault;
 
@@ -16,6 +17,7 @@ pub mod dek;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
 
-pub use custodian::{Custodian, CustodyError};
+pub use custodian::Custodian;
+pub use error::CustodyError;
 pub use file::{Cost, Passphrase};
 pub use keys::{Admission, AdmitRequest, FileKeys, KeyError, KeySource, LogKeys, PatientKey};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use pulseward_base::{Digest, Reject, bytes::hex};
-use pulseward_batch::{Proof, StoredBatch, opened::Contents};
+use pulseward_batch::{Contents, Proof, StoredBatch};
 use pulseward_crypto::SigningKey;
 use pulseward_vitals::Limits;
 
