@@ -17,7 +17,7 @@ pub struct Settings {
     pub total_in_flight: usize,
     /// How many streams may be open.
     pub sessions: usize,
-    /// How many hellos may be opened at the same time; each is about half a millisecond of work.
+    /// How many hellos may be opened at the same time; each is about an eighth of a millisecond of work.
     pub hello_pool: usize,
     /// How many hellos may wait for the pool.
     pub hello_queue: usize,
