@@ -72,6 +72,7 @@ pub struct TrainArgs {
 
 /// `evaluate`
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("judged-on").required(true).args(["set", "data"]))]
 pub struct EvaluateArgs {
     /// The model: the beginning of its name, or a line for the one that decides.
     pub model: String,
@@ -79,7 +80,13 @@ pub struct EvaluateArgs {
     pub registry: RegistryArgs,
     /// The frozen set.
     #[arg(long, value_name = "FILE")]
-    pub set: PathBuf,
+    pub set: Option<PathBuf>,
+    /// Instead of a frozen set, tables or archives as in training; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// With --data: only these patients, as in training.
+    #[arg(long, value_name = "COHORT", requires = "data")]
+    pub cohort: Option<String>,
     /// Where to write the page.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -17,8 +17,8 @@ use pulseward_models::{
 
 use super::{
     args::{
-        AttackArgs, BisectArgs, CompareArgs, EvaluateArgs, FreezeArgs, ListArgs, PromoteArgs,
-        RollbackArgs, TrainArgs,
+        AttackArgs, BisectArgs, CompareArgs, DataArgs, EvaluateArgs, FreezeArgs, ListArgs,
+        PromoteArgs, RollbackArgs, TrainArgs,
     },
     data::{Bar, day, gather, line, settings},
     held, say,
@@ -59,7 +59,10 @@ pub(super) fn train(
 pub(super) fn evaluate(args: &EvaluateArgs, now: Micros) -> anyhow::Result<ExitCode> {
     let store = Store::open(&args.registry, now)?;
     let (_, candidate) = store.find(&args.model)?;
-    let set = open_set(&args.set, &store)?;
+    let set = match &args.set {
+        Some(path) => open_set(path, &store)?,
+        None => set_of(args)?,
+    };
     let judged = judged(&candidate, &set);
     say_numbers(&judged);
     if let Some(path) = &args.report {
@@ -75,6 +78,20 @@ pub(super) fn evaluate(args: &EvaluateArgs, now: Micros) -> anyhow::Result<ExitC
         write(path, report.html().as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A set that nobody froze: good enough to look at a model, not to promote one.
+fn set_of(args: &EvaluateArgs) -> anyhow::Result<EvaluationSet> {
+    let pool = gather(&DataArgs {
+        data: args.data.clone(),
+        from: None,
+        to: None,
+        kinds: None,
+        cohort: args.cohort.clone(),
+        exclude: None,
+    })?;
+    let names: Vec<_> = pool.data().iter().map(|data| data.0.as_str()).collect();
+    Ok(EvaluationSet::of(&names.join(", "), &pool))
 }
 
 pub(super) fn compare(args: &CompareArgs, now: Micros) -> anyhow::Result<ExitCode> {

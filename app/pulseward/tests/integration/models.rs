@@ -268,3 +268,32 @@ fn the_shipped_registry_lists_four_deciding_models() {
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(told.matches(" decides ").count(), 4, "{told}");
 }
+
+#[test]
+fn the_shipped_models_can_be_judged_on_anybody_s_own_table() {
+    let desk = tempfile::tempdir().unwrap();
+    write_stays(&desk.path().join("own.csv"), 4, 200, 0);
+    let registry = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/artefacts");
+    for line in ["anchor", "gaussians", "deterioration"] {
+        let output = Command::new(PIPELINE)
+            .current_dir(desk.path())
+            .args(["model", "evaluate", line, "--data", "own.csv"])
+            .args([
+                "--cohort",
+                "part=0-50",
+                "--report",
+                "page.html",
+                "--registry",
+            ])
+            .arg(&registry)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && told.starts_with("all "),
+            "{told}"
+        );
+        let page = fs::read_to_string(desk.path().join("page.html")).unwrap();
+        assert!(page.contains("judged on own.csv"), "{line}");
+    }
+}
