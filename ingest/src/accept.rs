@@ -16,7 +16,7 @@ use crate::{
     devices::Credential,
     marks::{Claim, Claimed},
     metrics::{End, Wait},
-    service::Core,
+    shared::{Core, Fork},
 };
 
 /// What a digest that was not worked out reads as in an answer.
@@ -45,19 +45,6 @@ pub(crate) enum Refusal {
     Session(Reject),
     /// The session ends for another reason.
     End(End),
-}
-
-/// A batch under a number that another has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fork {
-    pub(crate) place: Place,
-    pub(crate) digest: Digest,
-}
-
-impl Fork {
-    pub(crate) const fn d8(&self) -> D8 {
-        d8(&self.digest)
-    }
 }
 
 /// A batch on its way to the log.

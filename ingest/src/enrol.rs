@@ -1,8 +1,6 @@
 //! Makes a device of a ticket: admitted by the registry, redeemed once in the log, bound, answered.
 
-use std::collections::BTreeMap;
-
-use pulseward_base::{Kid, Offset, Partition, Reject};
+use pulseward_base::{Kid, Reject};
 use pulseward_crypto::{
     Point,
     frame::{DownFrame, Outcome},
@@ -11,89 +9,11 @@ use pulseward_crypto::{
 };
 use pulseward_custody::{Admission, AdmitRequest, KeyError};
 use pulseward_eventlog::{
-    Body, Content, Entry, Follower, Log, LogError, NewEntry, Topic,
+    Body, LogError, NewEntry,
     body::{Bind, Device, DeviceStatus, Redemption},
 };
-use tokio::sync::Mutex;
 
-use crate::service::{Core, IngestError};
-
-/// Where redemptions stand: one place, so that one is the first.
-const PARTITION: Partition = Partition(0);
-
-/// Which device spent which ticket first, as the log says.
-pub(crate) struct Redemptions {
-    /// Held over a whole redemption: they are rare, and one at a time is easy to be sure of.
-    state: Mutex<State>,
-}
-
-struct State {
-    follower: Follower,
-    first: BTreeMap<[u8; 32], Kid>,
-}
-
-impl Redemptions {
-    /// Reads all there are.
-    pub(crate) async fn open(log: &Log) -> Result<Self, IngestError> {
-        let mut state = State {
-            follower: log.follow(Topic::Control, PARTITION, Offset(0)),
-            first: BTreeMap::new(),
-        };
-        state.catch_up().await?;
-        Ok(Self {
-            state: Mutex::new(state),
-        })
-    }
-
-    /// Spends a ticket for `redemption.device`, and returns the device that spent it first.
-    async fn redeem(&self, log: &Log, redemption: Redemption) -> Result<Kid, IngestError> {
-        let mac = redemption.ticket_mac;
-        let mut state = self.state.lock().await;
-        state.catch_up().await?;
-        if let Some(first) = state.first.get(&mac) {
-            return Ok(*first);
-        }
-        let device = redemption.device;
-        log.append(NewEntry::for_log(PARTITION, Body::Redemption(redemption)))
-            .await?;
-        // Read back: another ingest may have been first.
-        state.catch_up().await?;
-        Ok(state.first.get(&mac).copied().unwrap_or(device))
-    }
-}
-
-impl State {
-    async fn catch_up(&mut self) -> Result<(), IngestError> {
-        loop {
-            let entries = self.follower.ready().await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            for entry in entries {
-                self.take(entry)?;
-            }
-        }
-    }
-
-    fn take(&mut self, entry: Entry) -> Result<(), IngestError> {
-        match entry.content {
-            Content::Body(Body::Redemption(redemption)) => {
-                let first = self.first.entry(redemption.ticket_mac);
-                first.or_insert(redemption.device);
-                Ok(())
-            }
-            Content::Body(_) => Ok(()),
-            // A ticket that may have been spent must not be spent again.
-            Content::Batch(_) | Content::Erased | Content::Unreadable(_) => {
-                Err(IngestError::Unreadable {
-                    topic: Topic::Control.name(),
-                    partition: entry.partition.0,
-                    offset: entry.position.offset.0,
-                })
-            }
-        }
-    }
-}
+use crate::{error::IngestError, shared::Core};
 
 impl Core {
     /// Enrols the device that wishes it. The error is what the device is answered.

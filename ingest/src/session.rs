@@ -22,11 +22,12 @@ use tokio::{
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    accept::{Device, Fork, Landed, Refusal, UnderWay},
+    accept::{Device, Landed, Refusal, UnderWay},
     devices::Credential,
+    error::status_of,
     live::Presence,
     metrics::{End, Wait},
-    service::{Core, status_of},
+    shared::{Core, Fork},
 };
 
 /// Why a stream goes no further.

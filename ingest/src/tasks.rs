@@ -10,12 +10,7 @@ use pulseward_eventlog::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{
-    devices::ViewReader,
-    marks::Marks,
-    metrics::End,
-    service::{Core, IngestError},
-};
+use crate::{devices::ViewReader, error::IngestError, marks::Marks, metrics::End, shared::Core};
 
 /// How often an offer is looked at.
 const OFFER_INTERVAL: Duration = Duration::from_secs(5);
