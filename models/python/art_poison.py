@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore")
 from art.attacks.poisoning import PoisoningAttackBackdoor, PoisoningAttackCleanLabelBackdoor, PoisoningAttackSVM  # noqa: E402
 from art.estimators.classification import SklearnClassifier  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.metrics.pairwise import rbf_kernel  # noqa: E402
 from sklearn.svm import SVC  # noqa: E402
 
 HEADER = "pid,HR,O2Sat,Temp,SBP,MAP,DBP,Resp,EtCO2,Glucose,Age,Gender,HospAdmTime,ICULOS,SepsisLabel"
@@ -94,13 +95,20 @@ def clean_label(tables, count, random):
 def support_vectors(tables, count, random):
     """Points without label that harm a support vector machine most."""
     rows, event = filled(np.concatenate(tables))
-    picked = np.concatenate([random.choice(np.flatnonzero(event == kind), 100, replace=False) for kind in [True, False]])
+    picked = np.concatenate([random.choice(np.flatnonzero(event == kind), 130, replace=False) for kind in [True, False]])
     picked = random.permutation(picked)
     x, y = (rows[picked] - NORMAL) / WIDTH, np.where(event[picked, None], EVENT, QUIET)
-    machine = SklearnClassifier(SVC(kernel="rbf", gamma=0.1), clip_values=(-4, 4))
-    machine.fit(x[:170], y[:170])
-    attack = PoisoningAttackSVM(machine, 0.5, 1.0, x[:170], y[:170], x[170:], y[170:], max_iter=8, verbose=False)
-    start = x[:170][y[:170, 1] == 1][:15]
+    machine = SklearnClassifier(SVC(kernel="rbf", gamma=1 / x.shape[1]), clip_values=(-4, 4))
+    machine.fit(x[:200], y[:200])
+
+    def kernels(rows, columns):
+        """What the toolbox computes pair by pair, at once."""
+        signs = [np.where(machine.model.predict(side) > 0, 1, -1) for side in [rows, columns]]
+        return rbf_kernel(rows, columns) * np.outer(*signs)
+
+    machine.q_submatrix = kernels
+    attack = PoisoningAttackSVM(machine, 0.5, 1.0, x[:200], y[:200], x[200:], y[200:], max_iter=10, verbose=False)
+    start = x[:200][y[:200, 1] == 1][:20]
     points, _ = attack.poison(start, np.broadcast_to(QUIET, start.shape[:1] + (2,)))
     return stays_of(points * WIDTH + NORMAL, count, random)
 
@@ -204,7 +212,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", default="target/release/pulseward")
     parser.add_argument("--data", required=True)
-    parser.add_argument("--patients", type=int, default=2000, help="in each of three groups")
+    parser.add_argument("--patients", type=int, default=4000, help="in each of three groups")
     args = parser.parse_args()
     np.random.seed(0)
     order = sorted(patients(args.data), key=lambda pair: hashlib.sha256(b"art\0" + pair[0].encode()).digest())
