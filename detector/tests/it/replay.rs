@@ -28,6 +28,12 @@ fn eventful() -> Scene {
         });
     };
     (0..4).for_each(|_| everybody(&mut scene, &WELL));
+    let mut three = WELL;
+    three[2].1 = 260;
+    (0..3).for_each(|_| {
+        scene.pass(1);
+        scene.send(4, 4, &three);
+    });
     (0..3).for_each(|_| everybody(&mut scene, &ILL));
     // What people make of it: two lanes snoozed, one until its end, one pierced; alerts looked after.
     let open = |scene: &Scene, of: u8| {

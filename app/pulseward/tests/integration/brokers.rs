@@ -19,7 +19,12 @@ use crate::{
 
 /// How long a cluster may take to serve again.
 const RECOVERY: Duration = Duration::from_secs(30);
-const RETRIED: &str = "pulseward_ingest_retries_total{why=\"log\"}";
+/// What ingest says to devices while the log does not answer: to send a batch again, or, once it
+/// cannot see who may send, to come back later.
+const REFUSALS: [&str; 2] = [
+    "pulseward_ingest_retries_total{why=\"log\"}",
+    "pulseward_ingest_session_ends_total{why=\"unavailable\"}",
+];
 
 /// Brokers on loopback that end with this value, and with this process however it ends.
 struct Brokers {
@@ -100,11 +105,15 @@ fn acknowledges(fleet: &Fleet, what: &str, patience: Duration) -> Duration {
     begun.elapsed()
 }
 
-/// Waits until ingest has told devices so much more often to come again.
+/// Waits until ingest has refused devices so much more often.
 fn refuses(ward: &Ward, more: f64) {
-    let before = eventually("counting", PATIENCE, || ward.metric(RETRIED));
-    eventually("batches come again", PATIENCE, || {
-        ward.metric(RETRIED).filter(|now| *now >= before + more)
+    let refused = || {
+        let counts = REFUSALS.iter().map(|name| ward.metric(name));
+        counts.sum::<Option<f64>>()
+    };
+    let before = eventually("counting", PATIENCE, refused);
+    eventually("devices are refused", PATIENCE, || {
+        refused().filter(|now| *now >= before + more)
     });
 }
 
@@ -163,7 +172,7 @@ async fn b25_one_broker_stopped_as_if_cut_off_and_then_a_leader_killed_loses_not
     let without_one = acknowledges(&fleet, "two brokers serve", PATIENCE);
     // Every broker leads some partitions. Of three, one alone must not acknowledge.
     brokers.tell("kill", 1);
-    refuses(&ward, 10.0);
+    refuses(&ward, 4.0);
     brokers.tell("resume", 2);
     let returned = acknowledges(&fleet, "two brokers serve again", PATIENCE);
     brokers.tell("start", 1);
