@@ -369,7 +369,7 @@ impl fmt::Display for Refusal {
             } => {
                 write!(
                     f,
-                    "false alerts for {} rise from {serving:.3} to {candidate:.3} of windows",
+                    "false alerts for {} go from {serving:.3} to {candidate:.3} of windows",
                     group.name()
                 )
             }

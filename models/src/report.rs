@@ -233,7 +233,8 @@ impl Report<'_> {
         .diagonal();
         let told = |agreement: &Agreement| {
             let Agreement { slope, intercept } = *agreement;
-            format!("slope {slope:.2}, intercept {intercept:+.2}")
+            // A hyphen would let the line break between the sign and the number.
+            format!("slope {slope:.2}, intercept {intercept:+.2}").replace('-', "−")
         };
         let mut words = "tenths of the windows of one half of the patients; ".to_owned();
         if home.is_empty() {
