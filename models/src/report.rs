@@ -340,21 +340,33 @@ impl Report<'_> {
     }
 
     fn groups(&self, page: &mut String) {
-        *page += "<h2>Groups</h2><div class=\"scroll\"><table><tr><th>group</th><th>patients</th><th>with event</th><th>AUROC</th><th>within hour</th><th>sensitivity</th><th>false share</th><th>false episodes a day</th><th>new alarm at onset</th></tr>";
+        *page += "<h2>Groups</h2><div class=\"scroll\"><table><tr><th>group</th><th>patients</th><th>with event</th><th>AUROC</th><th>sensitivity</th><th>false share</th>";
+        if self.is_hourly() {
+            *page += "<th>AUROC within hour</th><th>false episodes a day</th><th>new alarm at onset</th>";
+        }
+        *page += "</tr>";
         for row in &self.evaluation.groups {
             let _infallible = write!(
                 page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{:.2}</td><td>{:.3}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td>",
                 row.group.name(),
                 row.patients,
                 row.with_event,
                 row.auroc,
-                row.stratified,
                 row.sensitivity,
                 row.false_share,
-                row.burden.false_a_day(),
-                row.burden.sensitivity(),
             );
+            // What happens in half minutes has no episodes of hours.
+            if self.is_hourly() {
+                let _infallible = write!(
+                    page,
+                    "<td>{:.3}</td><td>{:.2}</td><td>{:.3}</td>",
+                    row.stratified,
+                    row.burden.false_a_day(),
+                    row.burden.sensitivity(),
+                );
+            }
+            *page += "</tr>";
         }
         *page += "</table></div>";
     }
