@@ -47,7 +47,14 @@ pub(crate) fn judge(study: &Study, ours: &Scored, lines: &mut Lines) -> anyhow::
     let rows = scratch.path().join("rows");
     write_rows(study, &rows)?;
     lines.say("others on the same rows; trained on the same 4,000 patients; in brackets ours less theirs, paired:");
-    for told in run(python, "judge", &rows)? {
+    let told = match run(python, "judge", &rows) {
+        Ok(told) => told,
+        Err(error) => {
+            lines.say(format!("no peers: {error:#}"));
+            return Ok(());
+        }
+    };
+    for told in told {
         let path = rows.with_extension(&told.number);
         let scored = scores(study.judged(), &path)?;
         let (low, high) = ours.gain_over(&scored, ROUNDS);
@@ -69,7 +76,13 @@ pub(crate) fn times(study: &Study, lines: &mut Lines) -> anyhow::Result<Option<f
     let scratch = tempfile::tempdir()?;
     let rows = scratch.path().join("rows");
     write_rows(study, &rows)?;
-    let told = run(python, "times", &rows)?;
+    let told = match run(python, "times", &rows) {
+        Ok(told) => told,
+        Err(error) => {
+            lines.say(format!("no peers: {error:#}"));
+            return Ok(None);
+        }
+    };
     for Told { name, micros, .. } in &told {
         lines.say(format!(
             "peer without certificate: {name:42} {micros:.1} us a window"
