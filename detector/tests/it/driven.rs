@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus::Registry;
-use pulseward_base::Pseudonym;
+use pulseward_base::{Partition, Pseudonym};
 use pulseward_custody::KeySource as _;
 use pulseward_detector::{
     Error,
@@ -106,6 +106,61 @@ async fn b7_what_a_zombie_says_again_is_dropped() {
     second.await.unwrap().unwrap();
     world.finish().await;
     assert!(world.taken().await == world.expect().await, "not the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_while_the_detector_of_one_partition_is_dead_the_others_alerts_go_on_and_its_own_follow()
+{
+    let mut world = World::with_partitions(2).await;
+    let (dies, lives) = (Partition(0), Partition(1));
+    for number in [1, 101] {
+        world.bind(number).await;
+    }
+    let stop = CancellationToken::new();
+    let first = tokio::spawn(world.detector_of(dies, stop.clone()).await);
+    let other = tokio::spawn(world.detector_of(lives, stop.clone()).await);
+    let both = async |world: &mut World, values| {
+        world.pass().await;
+        for number in [1, 101] {
+            world.send(number, values).await;
+        }
+    };
+    for _ in 0..3 {
+        both(&mut world, &ILL).await;
+    }
+    until_alerts(&world, dies, 1).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    for _ in 0..3 {
+        both(&mut world, &WELL).await;
+    }
+    until_alerts(&world, lives, 2).await;
+    assert_eq!(
+        world.alerts_in(lives).await,
+        [(101, AlertState::Raised), (101, AlertState::Cleared)]
+    );
+    assert_eq!(world.alerts_in(dies).await, [(1, AlertState::Raised)]);
+    let again = tokio::spawn(world.detector_of(dies, stop.clone()).await);
+    until_alerts(&world, dies, 2).await;
+    assert_eq!(
+        world.alerts_in(dies).await,
+        [(1, AlertState::Raised), (1, AlertState::Cleared)]
+    );
+    stop.cancel();
+    for detector in [other, again] {
+        detector.await.unwrap().unwrap();
+    }
+}
+
+async fn until_alerts(world: &World, partition: Partition, count: usize) {
+    let said = async {
+        while world.alerts_in(partition).await.len() < count {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), said)
+        .await
+        .expect("it is said");
 }
 
 #[tokio::test]

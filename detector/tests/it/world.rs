@@ -28,7 +28,7 @@ use pulseward_detector::{
 };
 use pulseward_eventlog::{
     Backend, Body, Cause, Content, Entry, Log, NewEntry, Position, ReadLimits, Topic,
-    body::{Bind, Role, Tick},
+    body::{AlertState, Bind, Role, Tick},
     embedded::memory::MemoryFs,
     testing,
 };
@@ -58,8 +58,12 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_partitions(1).await
+    }
+
+    pub async fn with_partitions(count: u32) -> Self {
         let keys = Arc::new(MemoryKeys::new(Kid([0; 32])));
-        let embedded = testing::embedded(&MemoryFs::new(), testing::settings(1)).unwrap();
+        let embedded = testing::embedded(&MemoryFs::new(), testing::settings(count)).unwrap();
         let backend: Arc<dyn Backend> = Arc::new(embedded);
         let log = testing::log_on(Arc::clone(&backend), Arc::clone(&keys) as _).await;
         let clock = Arc::new(ManualClock::new(Micros(START)));
@@ -102,7 +106,8 @@ impl World {
             group: pulseward_base::GroupId(0),
             consent_version: 1,
         };
-        let entry = NewEntry::for_patient(SLOT, key, Body::Bind(Box::new(bind)));
+        let slot = device.facts.slot;
+        let entry = NewEntry::for_patient(slot, key, Body::Bind(Box::new(bind)));
         self.log.append(entry).await.unwrap();
         self.devices.insert(number, device);
         key
@@ -117,10 +122,9 @@ impl World {
                 role,
                 time: self.clock.now(),
             };
-            self.log
-                .append(NewEntry::for_log(PARTITION, Body::Tick(tick)))
-                .await
-                .unwrap();
+            let ticks = (0..self.log.partitions())
+                .map(|partition| NewEntry::for_log(Partition(partition), Body::Tick(tick.clone())));
+            self.log.append_all(ticks.collect()).await.unwrap();
         }
     }
 
@@ -212,6 +216,32 @@ impl World {
         self.detector_with(drive, &Registry::new(), stop).await
     }
 
+    /// Starts a detector of one partition alone.
+    pub async fn detector_of(
+        &self,
+        partition: Partition,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), pulseward_detector::Error>> + use<> {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let clock = Arc::clone(&self.clock) as _;
+        let log = self.fresh_log().await;
+        let detector = Detector::new(log, Settings::default(), metrics, clock);
+        async move { detector.run([partition], stop).await }
+    }
+
+    /// Whose alerts stand in a partition, and what happened to them.
+    pub async fn alerts_in(&self, partition: Partition) -> Vec<(u8, AlertState)> {
+        let read = self
+            .log
+            .read(Topic::Alerts, partition, Offset(0), ReadLimits::default());
+        let entries = read.await.unwrap().into_iter();
+        let alerts = entries.filter_map(|entry| match entry.content {
+            Content::Body(Body::Alert(alert)) => Some((alert.pseudonym.0[0], alert.state)),
+            _ => None,
+        });
+        alerts.collect()
+    }
+
     pub async fn detector_with(
         &self,
         drive: Drive,
@@ -296,7 +326,8 @@ impl Device {
             record: Digest([number; 32]),
             pseudonym: Pseudonym([number; 16]),
             key,
-            slot: SLOT,
+            // Of two partitions, those from a hundred on are in the second.
+            slot: if number < 100 { SLOT } else { Slot(600) },
         };
         let session = session(&signer, &facts.record);
         Self {
