@@ -4,12 +4,15 @@
 //! over an interval its least and most are at the interval's ends or at a knot inside: bounds on the
 //! sum follow without search. Where all curves rise with alarm and every feature is monotone in its
 //! readings, the bounds are exact corners; otherwise they are sound, not tight.
+//!
+//! A *change* score is such a sum too: a curve of the last hour, less a share of the same curve's mean
+//! height over the window's hours. It alarms when risk has risen, not when it is high.
 
 mod fit;
 
-pub use fit::{Basis, fit, fit_rising};
+pub use fit::{Basis, fit, fit_change, fit_rising};
 
-use crate::features::{Hold, Hours, PARTS, VITALS, VitalFeatures};
+use crate::features::{Hold, Hours, PARTS, VITALS, VitalFeatures, VitalHours};
 
 /// What a curve looks at in its vital.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,11 +33,14 @@ pub enum Looks {
     Rise6h,
     /// [`VitalFeatures::above_baseline`].
     AboveBaseline,
+    /// Each of the last twelve hours, standing for itself or for the one before: the curve's mean
+    /// height over them counts.
+    EachHour,
 }
 
 impl Looks {
     /// All of them; an artefact names them by their place here.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Last,
         Self::Mean6h,
         Self::Mean12h,
@@ -43,9 +49,10 @@ impl Looks {
         Self::Most12h,
         Self::Rise6h,
         Self::AboveBaseline,
+        Self::EachHour,
     ];
 
-    /// Returns what it sees, in steps.
+    /// Returns the one number it sees, in steps.
     #[must_use]
     pub const fn at(self, features: &VitalFeatures) -> Option<f64> {
         match self {
@@ -57,6 +64,7 @@ impl Looks {
             Self::Most12h => Some(features.most_12h),
             Self::Rise6h => Some(features.rise_6h),
             Self::AboveBaseline => Some(features.above_baseline),
+            Self::EachHour => None,
         }
     }
 
@@ -65,7 +73,7 @@ impl Looks {
     pub const fn is_monotone(self) -> bool {
         !matches!(
             self,
-            Self::Deviation12h | Self::Rise6h | Self::AboveBaseline
+            Self::Deviation12h | Self::Rise6h | Self::AboveBaseline | Self::EachHour
         )
     }
 }
@@ -121,23 +129,19 @@ impl Additive {
     /// Returns the score: the logarithm of the odds.
     #[must_use]
     pub fn score(&self, hours: &Hours) -> f64 {
-        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
-        self.intercept
-            + self
-                .curves
-                .iter()
-                .map(|curve| curve.of(&features))
-                .sum::<f64>()
+        let seen = Seen::of(hours);
+        let adds = self.curves.iter().map(|curve| curve.of(&seen));
+        self.intercept + adds.sum::<f64>()
     }
 
     /// Returns what each vital adds, over all its curves, against a patient of whom nothing is known.
     #[must_use]
     pub fn contributions(&self, hours: &Hours) -> [f64; VITALS.len()] {
-        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
+        let seen = Seen::of(hours);
         let mut adds = [0.0; VITALS.len()];
         for curve in &self.curves {
             if let Some(add) = adds.get_mut(curve.vital) {
-                *add += curve.of(&features) - curve.missing;
+                *add += curve.of(&seen) - curve.missing;
             }
         }
         adds
@@ -147,37 +151,18 @@ impl Additive {
     /// quarters of its sensor's error. Exact when [`Additive::is_rising`], else sound only.
     #[must_use]
     pub fn within_error(&self, hours: &Hours, hold: Hold, quarters: u16) -> (f64, f64) {
-        let moved = |sign: i64| -> [Option<VitalFeatures>; VITALS.len()] {
-            std::array::from_fn(|vital| {
+        let moved = |sign: i64| {
+            Seen(std::array::from_fn(|vital| {
                 let error = VITALS.get(vital).map_or(0, |kind| kind.spec().sensor_error);
                 let parts = i64::from(error) * i64::from(quarters) * (PARTS / 4);
-                hours.vital(vital)?.held(hold, sign * parts).features()
-            })
+                let held = hours.vital(vital)?.held(hold, sign * parts);
+                Some((held, held.features()?))
+            }))
         };
-        let (down, true_, up) = (moved(-1), moved(0), moved(1));
+        let ends = [moved(-1), moved(0), moved(1)];
         let (mut low, mut high) = (self.intercept, self.intercept);
         for curve in &self.curves {
-            let of = |features: &[Option<VitalFeatures>]| {
-                features
-                    .get(curve.vital)
-                    .copied()
-                    .flatten()
-                    .and_then(|f| curve.looks.at(&f))
-            };
-            let ends = if curve.looks.is_monotone() {
-                of(&down).zip(of(&up))
-            } else {
-                // Each such feature is a difference of two, or a deviation, of readings each off by
-                // the error: it moves by at most twice that.
-                let error = VITALS
-                    .get(curve.vital)
-                    .map_or(0, |kind| kind.spec().sensor_error);
-                let most = f64::from(error) * f64::from(quarters) / 2.0 + 1.0;
-                of(&true_).map(|value| (value - most, value + most))
-            };
-            let (least, most) = ends.map_or((curve.missing, curve.missing), |(from, to)| {
-                curve.between(from, to)
-            });
+            let (least, most) = curve.within(&ends, quarters);
             low += least;
             high += most;
         }
@@ -193,6 +178,14 @@ impl Additive {
             let falls = curve.knots.is_sorted_by(|a, b| a.1 >= b.1);
             curve.looks.is_monotone() && (rises || falls)
         })
+    }
+
+    /// Returns whether it compares a patient with the hours before.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.curves
+            .iter()
+            .any(|curve| curve.looks == Looks::EachHour)
     }
 
     /// Returns whether `score` alerts.
@@ -227,14 +220,66 @@ impl Additive {
     }
 }
 
+/// What curves look at: each vital's hours, and what describes them.
+struct Seen([Option<(VitalHours, VitalFeatures)>; VITALS.len()]);
+
+impl Seen {
+    fn of(hours: &Hours) -> Self {
+        Self(std::array::from_fn(|vital| {
+            let hours = hours.vital(vital)?;
+            Some((*hours, hours.features()?))
+        }))
+    }
+
+    fn vital(&self, index: usize) -> Option<&(VitalHours, VitalFeatures)> {
+        self.0.get(index)?.as_ref()
+    }
+}
+
 impl Curve {
-    fn of(&self, features: &[Option<VitalFeatures>]) -> f64 {
-        let value = features
-            .get(self.vital)
-            .copied()
-            .flatten()
-            .and_then(|f| self.looks.at(&f));
+    fn of(&self, seen: &Seen) -> f64 {
+        let Some((hours, features)) = seen.vital(self.vital) else {
+            return self.missing;
+        };
+        if self.looks == Looks::EachHour {
+            let heights = hours.each_filled().map(|value| self.height(steps(value)));
+            return mean(heights).unwrap_or(self.missing);
+        }
+        let value = self.looks.at(features);
         value.map_or(self.missing, |value| self.height(value))
+    }
+
+    /// Returns the least and most it adds between two ends: everything as low as it can be, as it is,
+    /// and as high as it can be.
+    fn within(&self, [down, true_, up]: &[Seen; 3], quarters: u16) -> (f64, f64) {
+        if self.looks == Looks::EachHour {
+            let hours = |seen: &Seen| seen.vital(self.vital).map(|seen| seen.0);
+            let Some((low, high)) = hours(down).zip(hours(up)) else {
+                return (self.missing, self.missing);
+            };
+            let between = || {
+                let ends = low.each_filled().zip(high.each_filled());
+                ends.map(|(from, to)| self.between(steps(from), steps(to)))
+            };
+            let least = mean(between().map(|ends| ends.0));
+            let most = mean(between().map(|ends| ends.1));
+            return (least.unwrap_or(self.missing), most.unwrap_or(self.missing));
+        }
+        let at = |seen: &Seen| self.looks.at(&seen.vital(self.vital)?.1);
+        let ends = if self.looks.is_monotone() {
+            at(down).zip(at(up))
+        } else {
+            // Each such feature is a difference of two, or a deviation, of readings each off by the
+            // error: it moves by at most twice that.
+            let error = VITALS
+                .get(self.vital)
+                .map_or(0, |kind| kind.spec().sensor_error);
+            let most = f64::from(error) * f64::from(quarters) / 2.0 + 1.0;
+            at(true_).map(|value| (value - most, value + most))
+        };
+        ends.map_or((self.missing, self.missing), |(from, to)| {
+            self.between(from, to)
+        })
     }
 
     /// Returns the curve's height at `value`.
@@ -259,6 +304,17 @@ impl Curve {
             (least.min(knot.1), most.max(knot.1))
         })
     }
+}
+
+fn steps(parts: i64) -> f64 {
+    parts as f64 / PARTS as f64
+}
+
+fn mean(heights: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = heights.fold((0.0, 0_u32), |(sum, count), height| {
+        (sum + height, count + 1)
+    });
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 #[cfg(test)]

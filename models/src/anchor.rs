@@ -1,11 +1,11 @@
 //! The anomaly score that carries exact certificates.
 //!
 //! ```text
-//! score = Σ weight · clip((x − near) / (far − near), 0, 3)²      over six terms
+//! score = Σ weight · clip((x − near) / (far − near), 0, 3)²      over seven terms
 //! ```
-//! `x` is a mean, a least or a most over twelve hours, turned so that more is worse. Its two anchors
-//! are half clinical constants and half quantiles of a pool in which each patient weighs the same,
-//! however many rows one sent.
+//! `x` is a mean over twelve hours or a least or a most over eight, turned so that more is worse. Its
+//! two anchors are mixed of clinical constants and quantiles of a pool in which each patient weighs
+//! the same, however many rows one sent.
 //!
 //! - *Poison*: r patients altered, inserted or deleted move a rank by at most r patients, so both
 //!   anchors stay in a bracket; the score is monotone in each anchor, so four corners hold its
@@ -27,7 +27,7 @@ pub use ranks::{Band, Bracket, Ranks};
 use crate::features::{Hold, Hours, PARTS, VITALS};
 
 /// How many terms the score has.
-pub const TERMS: usize = 6;
+pub const TERMS: usize = 7;
 
 /// A term's hinge stops growing here.
 pub const CAP: f64 = 3.0;
@@ -40,11 +40,15 @@ pub const MOST_RADIUS: u32 = 200;
 pub enum Reads {
     /// The mean of twelve hours, high is bad.
     HighMean,
-    /// The most of twelve hours, high is bad.
+    /// The most of [`EXTREME_HOURS`], high is bad.
     HighMost,
-    /// The least of twelve hours, low is bad.
+    /// The least of [`EXTREME_HOURS`], low is bad.
     LowLeast,
 }
+
+/// Over how many hours a least or a most is taken: long enough that an attacker must hold a sensor
+/// for longer than a break, short enough that an alarm ends some hours after its cause.
+pub const EXTREME_HOURS: usize = 8;
 
 /// One term of the score: all of it is constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,15 +65,16 @@ pub struct Term {
     pub far: i32,
 }
 
-/// The six terms. Heart rate, breathing and fever count twice as much as low pressure, low
-/// saturation and low temperature, which in a stay are often a consequence of treatment.
+/// The seven terms. Fever and breathing, which infection moves first, count most; saturation and
+/// systolic pressure, which treatment hides, count least.
 pub const RECIPE: [Term; TERMS] = [
-    term(0, Reads::HighMean, 1.0, 800, 1100),
-    term(2, Reads::HighMean, 1.0, 180, 250),
-    term(3, Reads::HighMost, 1.0, 3700, 3830),
-    term(4, Reads::LowLeast, 0.5, 1100, 850),
-    term(1, Reads::LowLeast, 0.5, 950, 910),
-    term(3, Reads::LowLeast, 0.5, 3650, 3550),
+    term(0, Reads::HighMost, 0.75, 800, 1250),
+    term(2, Reads::HighMean, 1.0, 130, 270),
+    term(3, Reads::HighMost, 3.5, 3740, 3850),
+    term(5, Reads::LowLeast, 0.75, 750, 550),
+    term(1, Reads::LowLeast, 0.25, 940, 890),
+    term(3, Reads::LowLeast, 1.0, 3550, 3450),
+    term(4, Reads::LowLeast, 0.25, 1100, 850),
 ];
 
 const fn term(vital: usize, reads: Reads, weight: f64, near: i32, far: i32) -> Term {
@@ -222,8 +227,8 @@ impl Term {
         let vital = hours.vital(self.vital)?;
         match self.reads {
             Reads::HighMean => vital.mean(),
-            Reads::HighMost => vital.most(),
-            Reads::LowLeast => vital.least().map(|least| -least),
+            Reads::HighMost => vital.most(EXTREME_HOURS),
+            Reads::LowLeast => vital.least(EXTREME_HOURS).map(|least| -least),
         }
     }
 
@@ -232,8 +237,10 @@ impl Term {
         let vital = hours.vital(self.vital)?;
         match self.reads {
             Reads::HighMean => vital.mean_held(hold, parts),
-            Reads::HighMost => vital.most_held(hold, parts),
-            Reads::LowLeast => vital.least_held(hold, parts).map(|least| -least),
+            Reads::HighMost => vital.most_held(EXTREME_HOURS, hold, parts),
+            Reads::LowLeast => vital
+                .least_held(EXTREME_HOURS, hold, parts)
+                .map(|least| -least),
         }
     }
 
@@ -341,8 +348,13 @@ impl Values {
 }
 
 const WEIGHTS: [f64; TERMS] = {
-    let [a, b, c, d, e, f] = RECIPE;
-    [a.weight, b.weight, c.weight, d.weight, e.weight, f.weight]
+    let mut weights = [0.0; TERMS];
+    let mut term = 0;
+    while term < TERMS {
+        weights[term] = RECIPE[term].weight;
+        term += 1;
+    }
+    weights
 };
 
 impl Corners {

@@ -13,6 +13,7 @@ mod state;
 mod view;
 
 pub use beats::{BEATS, Beats, LEAST_BEATS, RhythmFeatures};
+pub(crate) use view::VitalHours;
 pub use view::{Hold, Hours, VitalFeatures};
 
 use pulseward_base::Micros;

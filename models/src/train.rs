@@ -28,7 +28,7 @@ use pulseward_vitals::{
 };
 
 use crate::{
-    additive::{Basis, fit as fit_curves},
+    additive::{Basis, fit as fit_curves, fit_change},
     anchor::{self, Pool as AnchorPool, Values},
     artefact::{Card, Draft, Parameters, Purpose},
     features::{Hours, VITALS},
@@ -97,7 +97,7 @@ pub fn train(
     let (parameters, mut metrics) = match line {
         Line::Anchor => anchor_of(pool, settings, see)?,
         Line::Gaussians => gaussians_of(pool, settings, see)?,
-        Line::Deterioration => deterioration_of(pool, settings, see)?,
+        Line::Deterioration | Line::Change => curves_of(line, pool, settings, see)?,
         Line::Rhythm => rhythm_of(pool, settings, see)?,
     };
     metrics.extend(pool.metrics());
@@ -117,7 +117,7 @@ pub fn train(
     let card = Card {
         name: line.name().to_owned(),
         purpose: line.purpose(),
-        advisory: matches!(line, Line::Deterioration | Line::Rhythm),
+        advisory: !line.learns_from_the_quiet(),
         words: line.words().to_owned(),
         least_age: 16,
         cadence_seconds: if line == Line::Rhythm { 4 } else { 3_600 },
@@ -215,7 +215,8 @@ fn quiet_values(pool: &Pool, see: &mut dyn FnMut(Progress)) -> BTreeMap<Pseudony
     quiet
 }
 
-fn deterioration_of(
+fn curves_of(
+    line: Line,
     pool: &Pool,
     settings: &Settings,
     see: &mut dyn FnMut(Progress),
@@ -255,21 +256,24 @@ fn deterioration_of(
         ("over_author_cap".to_owned(), left_out.len() as f64),
         ("windows".to_owned(), rows.len() as f64),
     ];
-    let model = fit_curves(
-        &Basis::full(),
-        rows.iter().map(|(hours, event)| (hours, *event)),
-        LogisticSettings {
-            ridge: settings.ridge,
-            steps: settings.steps,
-            tolerance: settings.tolerance,
-        },
-    )?;
+    let ridge = LogisticSettings {
+        ridge: settings.ridge,
+        steps: settings.steps,
+        tolerance: settings.tolerance,
+    };
+    let rows = rows.iter().map(|(hours, event)| (hours, *event));
+    let model = if line == Line::Change {
+        let model = fit_change(settings.change_share, rows, ridge)?;
+        model.with_threshold(settings.change_threshold)
+    } else {
+        let model = fit_curves(&Basis::full(), rows, ridge)?;
+        model.with_threshold(settings.deterioration_threshold)
+    };
     see(Progress {
         step: Step::Fit,
         done: 1,
         all: 1,
     });
-    let model = model.with_threshold(settings.deterioration_threshold);
     Ok((Parameters::Additive(model), metrics))
 }
 
@@ -338,16 +342,16 @@ impl Line {
     fn purpose(self) -> Purpose {
         match self {
             Self::Anchor | Self::Gaussians => Purpose::Anomaly,
-            Self::Deterioration => Purpose::Deterioration,
+            Self::Deterioration | Self::Change => Purpose::Deterioration,
             Self::Rhythm => Purpose::Rhythm,
         }
     }
 
     fn kinds(self) -> Vec<Kind> {
         match self {
-            // The score has no term for mean and diastolic pressure.
-            Self::Anchor | Self::Gaussians => hourly_kinds().into_iter().take(5).collect(),
-            Self::Deterioration => hourly_kinds(),
+            // The score has no term for diastolic pressure.
+            Self::Anchor | Self::Gaussians => hourly_kinds().into_iter().take(6).collect(),
+            Self::Deterioration | Self::Change => hourly_kinds(),
             Self::Rhythm => vec![Kind::BeatInterval],
         }
     }

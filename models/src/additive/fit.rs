@@ -33,10 +33,24 @@ const DEVIATIONS: [f64; 7] = [0.0, 0.15, 0.35, 0.6, 1.0, 1.6, 2.5];
 const HIGH_ALARMS: [bool; VITALS.len()] = [true, false, true, true, false, false, false];
 
 impl Basis {
-    /// Everything there is to look at.
+    /// Every number there is to look at.
     #[must_use]
     pub fn full() -> Self {
-        Self::of(&Looks::ALL)
+        Self::of(&[
+            Looks::Last,
+            Looks::Mean6h,
+            Looks::Mean12h,
+            Looks::Deviation12h,
+            Looks::Least12h,
+            Looks::Most12h,
+            Looks::Rise6h,
+            Looks::AboveBaseline,
+        ])
+    }
+
+    /// The newest hour alone.
+    fn last() -> Self {
+        Self::of(&[Looks::Last])
     }
 
     /// What is monotone in each reading.
@@ -178,11 +192,46 @@ pub fn fit<H: Borrow<Hours>>(
     Additive::new(curves.collect(), linear.intercept, 0.0).ok_or(FitError::Wrong)
 }
 
-/// The most rounds of leaving out what would fall.
-const MOST_ROUNDS: usize = 8;
+/// Fits a change score: curves of the newest hour, less `share` of their mean height over the last
+/// twelve hours. What is missing adds nothing to either.
+pub fn fit_change<H: Borrow<Hours>>(
+    share: f64,
+    rows: impl IntoIterator<Item = (H, bool)>,
+    settings: LogisticSettings,
+) -> Result<Additive, FitError> {
+    if !share.is_finite() {
+        return Err(FitError::NotFinite);
+    }
+    let now = fit(&Basis::last(), rows, settings)?;
+    let mut curves = now.curves;
+    let before: Vec<Curve> = curves
+        .iter()
+        .map(|curve| Curve {
+            looks: Looks::EachHour,
+            knots: curve
+                .knots
+                .iter()
+                .map(|(at, height)| (*at, -share * height))
+                .collect(),
+            ..curve.clone()
+        })
+        .collect();
+    curves.extend(before);
+    Additive::new(curves, (1.0 - share) * now.intercept, 0.0).ok_or(FitError::Wrong)
+}
 
-/// Fits curves that only rise with alarm: what would fall is left out and the rest fitted again,
-/// until nothing falls.
+/// The most rounds of letting climbs in.
+const MOST_ROUNDS: usize = 24;
+
+/// How many climbs come in at once: those whose weights would lower the loss fastest.
+const AT_ONCE: usize = 4;
+
+/// By how much the summed loss must fall for each unit of a weight that comes in.
+const LEAST_GAIN: f64 = 1.0;
+
+/// Fits curves that only rise with alarm: the ridge regression over weights that are not negative, by
+/// active sets. Each round lets in the climbs that gain most, fits those that count without a bound,
+/// and lets go what would fall; it ends when nothing gains any more.
 pub fn fit_rising<H: Borrow<Hours>>(
     basis: &Basis,
     rows: impl IntoIterator<Item = (H, bool)>,
@@ -192,31 +241,83 @@ pub fn fit_rising<H: Borrow<Hours>>(
         .into_iter()
         .map(|(hours, event)| (basis.ramps(hours.borrow()), event))
         .unzip();
-    let columns = described.first().map_or(0, Vec::len);
-    let mut kept = vec![true; columns];
-    for round in 1.. {
-        let width = kept.iter().filter(|kept| **kept).count();
-        let mut matrix = Rows::new(width);
-        for row in &described {
-            let left: Vec<f64> = row
-                .iter()
-                .zip(&kept)
-                .filter(|pair| *pair.1)
-                .map(|pair| *pair.0)
-                .collect();
-            matrix.push(&left);
+    let share = events.iter().filter(|event| **event).count() as f64 / events.len() as f64;
+    let mut kept = vec![false; described.first().map_or(0, Vec::len)];
+    let mut linear = Linear {
+        weights: vec![],
+        intercept: (share / (1.0 - share)).ln(),
+    };
+    for _ in 0..MOST_ROUNDS {
+        let gains = gains(&described, &events, &kept, &linear);
+        let mut best: Vec<(usize, f64)> = gains.into_iter().enumerate().collect();
+        best.retain(|(column, gain)| *gain > LEAST_GAIN && kept.get(*column) == Some(&false));
+        best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        if best.is_empty() {
+            break;
         }
-        let linear = logistic(matrix, &events, settings)?;
-        let falls = linear.weights.iter().any(|weight| *weight < 0.0);
-        if !falls || round == MOST_ROUNDS {
-            return rising(basis, &linear, &kept);
+        for (column, _) in best.into_iter().take(AT_ONCE) {
+            if let Some(kept) = kept.get_mut(column) {
+                *kept = true;
+            }
+        }
+        linear = fit_not_falling(&described, &events, &mut kept, settings)?;
+    }
+    rising(basis, &linear, &kept)
+}
+
+/// Fits what is kept and lets go of what falls, until nothing does.
+fn fit_not_falling(
+    described: &[Vec<f64>],
+    events: &[bool],
+    kept: &mut [bool],
+    settings: LogisticSettings,
+) -> Result<Linear, FitError> {
+    loop {
+        let linear = fit_kept(described, events, kept, settings)?;
+        if linear.weights.iter().all(|weight| *weight >= 0.0) {
+            return Ok(linear);
         }
         let mut weights = linear.weights.iter();
         for kept in kept.iter_mut().filter(|kept| **kept) {
             *kept = weights.next().is_some_and(|weight| *weight >= 0.0);
         }
     }
-    Err(FitError::Wrong)
+}
+
+fn fit_kept(
+    described: &[Vec<f64>],
+    events: &[bool],
+    kept: &[bool],
+    settings: LogisticSettings,
+) -> Result<Linear, FitError> {
+    let mut matrix = Rows::new(kept.iter().filter(|kept| **kept).count());
+    let mut left = Vec::new();
+    for row in described {
+        left.clear();
+        left.extend(only(row, kept));
+        matrix.push(&left);
+    }
+    logistic(matrix, events, settings)
+}
+
+fn only<'a>(row: &'a [f64], kept: &'a [bool]) -> impl Iterator<Item = f64> + 'a {
+    let pairs = row.iter().zip(kept);
+    pairs.filter(|pair| *pair.1).map(|pair| *pair.0)
+}
+
+/// Returns how fast the loss falls when each column's weight rises from zero.
+fn gains(described: &[Vec<f64>], events: &[bool], kept: &[bool], linear: &Linear) -> Vec<f64> {
+    let mut gains = vec![0.0; kept.len()];
+    for (row, event) in described.iter().zip(events) {
+        let terms = only(row, kept).zip(&linear.weights);
+        let score: f64 = terms.map(|(value, weight)| value * weight.max(0.0)).sum();
+        let chance = 1.0 / (1.0 + (-score - linear.intercept).exp());
+        let surprise = f64::from(u8::from(*event)) - chance;
+        for (gain, value) in gains.iter_mut().zip(row) {
+            *gain += surprise * value;
+        }
+    }
+    gains
 }
 
 /// Turns weights of climbs into curves; one that still falls counts nothing.

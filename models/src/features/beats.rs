@@ -18,7 +18,7 @@ const SHORTEST: i16 = 2_000;
 const LONGEST: i16 = 30_000;
 
 /// Half the width of the Lorenz plot, in cells of 5 % of the median interval.
-const CELLS: i64 = 12;
+const CELLS: i32 = 12;
 
 /// The newest intervals, in tenths of a millisecond, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,43 +137,35 @@ fn mean_seconds(beats: &[i16]) -> f64 {
 
 /// Returns how many pairs of intervals match within `tolerance`, and how many of those are followed
 /// by intervals that match too. Of 128 intervals there are 8,128 pairs, so 16 bits hold every count,
-/// and eight pairs fit a register.
+/// and eight pairs fit a register; each pair is compared once and read twice.
 fn matches(beats: &[i16], tolerance: i16) -> (u16, u16) {
     let (mut pairs, mut runs) = (0_u16, 0_u16);
+    let mut near = [0_u16; BEATS];
     for lag in 1..beats.len() {
-        let (Some(early), Some(late)) = (beats.get(..beats.len() - lag), beats.get(lag..)) else {
-            continue;
-        };
-        // Both lie within 0.2 s and 3 s, so their difference fits as well.
-        let near = |a: &i16, b: &i16| u16::from((a - b).abs() <= tolerance);
-        let (Some(early_next), Some(late_next)) = (early.get(1..), late.get(1..)) else {
-            continue;
-        };
-        let firsts = early.iter().zip(late);
-        for ((a, b), (c, d)) in firsts.zip(early_next.iter().zip(late_next)) {
-            let matched = near(a, b);
-            pairs += matched;
-            runs += matched & near(c, d);
+        let late = beats.get(lag..).unwrap_or_default();
+        for ((near, a), b) in near.iter_mut().zip(beats).zip(late) {
+            // Both lie within 0.2 s and 3 s, so their difference fits as well.
+            *near = u16::from((a - b).abs() <= tolerance);
+        }
+        let near = near.get(..late.len()).unwrap_or_default();
+        for (first, next) in near.iter().zip(near.iter().skip(1)) {
+            pairs += first;
+            runs += first & next;
         }
     }
     (pairs, runs)
 }
 
 fn occupied(beats: &[i16]) -> f64 {
-    let mut sorted = beats.to_vec();
-    sorted.sort_unstable();
-    // Twice the median, so that an even count needs no half.
-    let upper = sorted.get(sorted.len() / 2).copied().unwrap_or(1);
-    let lower = sorted.get((sorted.len() - 1) / 2).copied().unwrap_or(1);
-    let median_doubled = i64::from(upper) + i64::from(lower);
+    let median_doubled = median_doubled(beats);
     // The cell is the difference over 5 % of the median, to the nearest whole number.
     let cell = |a: i16, b: i16| {
-        let difference = i64::from(b) - i64::from(a);
+        let difference = i32::from(b) - i32::from(a);
         (difference * 80 + median_doubled)
             .div_euclid(2 * median_doubled)
             .clamp(-CELLS, CELLS)
     };
-    let steps: Vec<i64> = beats
+    let steps: Vec<i32> = beats
         .iter()
         .zip(beats.iter().skip(1))
         .map(|(a, b)| cell(*a, *b))
@@ -190,4 +182,21 @@ fn occupied(beats: &[i16]) -> f64 {
     }
     let distinct = visited.iter().filter(|visited| **visited).count();
     distinct as f64 / f64::from(count.max(1))
+}
+
+/// Returns twice the median, so that an even count needs no half. All intervals are positive.
+fn median_doubled(beats: &[i16]) -> i32 {
+    let mut ordered = beats.to_vec();
+    let middle = ordered.len() / 2;
+    if middle == 0 {
+        return 2 * beats.first().map_or(1, |beat| i32::from(*beat));
+    }
+    let (below, upper, _) = ordered.select_nth_unstable(middle);
+    let upper = i32::from(*upper);
+    let lower = if beats.len().is_multiple_of(2) {
+        below.iter().max().map_or(upper, |most| i32::from(*most))
+    } else {
+        upper
+    };
+    upper + lower
 }

@@ -160,6 +160,16 @@ impl VitalHours {
         (count > 0).then_some((sum, count))
     }
 
+    /// Returns each of the window's hours, oldest first; one that was not measured counts as the one
+    /// before it, and the oldest ones without any are left out.
+    pub(crate) fn each_filled(&self) -> impl Iterator<Item = i64> {
+        let mut value = self.before;
+        self.measured.iter().rev().filter_map(move |measured| {
+            value = measured.or(value);
+            value
+        })
+    }
+
     pub(crate) fn last(&self) -> Option<i64> {
         self.measured
             .iter()
@@ -169,24 +179,26 @@ impl VitalHours {
             .or(self.before)
     }
 
-    /// Returns the least measured hour, or the one that stands in. Without branches: which hours were
-    /// measured is as good as random.
-    pub(crate) fn least(&self) -> Option<i64> {
+    /// Returns the least measured hour of the newest `hours`, or the one that stands in for them.
+    /// Without branches: which hours were measured is as good as random.
+    pub(crate) fn least(&self, hours: usize) -> Option<i64> {
         let known = |mean: &Option<i64>| mean.unwrap_or(i64::MAX);
-        let least = self.measured.iter().map(known).fold(i64::MAX, i64::min);
+        let newest = self.measured.iter().take(hours).map(known);
+        let least = newest.fold(i64::MAX, i64::min);
         if least == i64::MAX {
-            self.before
+            self.last()
         } else {
             Some(least)
         }
     }
 
     /// Returns the most measured hour, likewise.
-    pub(crate) fn most(&self) -> Option<i64> {
+    pub(crate) fn most(&self, hours: usize) -> Option<i64> {
         let known = |mean: &Option<i64>| mean.unwrap_or(i64::MIN);
-        let most = self.measured.iter().map(known).fold(i64::MIN, i64::max);
+        let newest = self.measured.iter().take(hours).map(known);
+        let most = newest.fold(i64::MIN, i64::max);
         if most == i64::MIN {
-            self.before
+            self.last()
         } else {
             Some(most)
         }
@@ -223,8 +235,8 @@ impl VitalHours {
             mean_6h: mean(self.filled(0, 6)?),
             mean_12h: mean(self.filled(0, HOURS)?),
             deviation_12h: self.deviation(),
-            least_12h: steps(self.least()?),
-            most_12h: steps(self.most()?),
+            least_12h: steps(self.least(HOURS)?),
+            most_12h: steps(self.most(HOURS)?),
             rise_6h: self
                 .filled(1, 6)
                 .map_or(0.0, |before| steps(last) - mean(before)),
@@ -249,27 +261,30 @@ impl VitalHours {
         (count > 0).then(|| (sum + moved * parts).div_euclid(count))
     }
 
-    /// Returns the most measured hour, with the held ones moved by `parts`.
-    pub(crate) fn most_held(&self, hold: Hold, parts: i64) -> Option<i64> {
-        let moved = |(age, mean): (usize, &Option<i64>)| {
-            mean.map(|mean| if hold.covers(age) { mean + parts } else { mean })
-        };
-        let most = self.measured.iter().enumerate().filter_map(moved).max();
-        most.or_else(|| self.before_held(hold, parts))
+    /// Returns what [`VitalHours::most`] gives with the held hours moved by `parts`.
+    pub(crate) fn most_held(&self, hours: usize, hold: Hold, parts: i64) -> Option<i64> {
+        let most = self.moved(hold, parts).take(hours).flatten().max();
+        most.or_else(|| self.last_held(hold, parts))
     }
 
-    /// Returns the least measured hour, with the held ones moved by `parts`.
-    pub(crate) fn least_held(&self, hold: Hold, parts: i64) -> Option<i64> {
-        let moved = |(age, mean): (usize, &Option<i64>)| {
-            mean.map(|mean| if hold.covers(age) { mean + parts } else { mean })
-        };
-        let least = self.measured.iter().enumerate().filter_map(moved).min();
-        least.or_else(|| self.before_held(hold, parts))
+    /// Returns what [`VitalHours::least`] gives with the held hours moved by `parts`.
+    pub(crate) fn least_held(&self, hours: usize, hold: Hold, parts: i64) -> Option<i64> {
+        let least = self.moved(hold, parts).take(hours).flatten().min();
+        least.or_else(|| self.last_held(hold, parts))
     }
 
-    fn before_held(&self, hold: Hold, parts: i64) -> Option<i64> {
+    /// Returns the hours with the held ones moved, newest first.
+    fn moved(&self, hold: Hold, parts: i64) -> impl Iterator<Item = Option<i64>> {
+        let ages = self.measured.iter().enumerate();
+        ages.map(move |(age, mean)| {
+            mean.map(|mean| if hold.covers(age) { mean + parts } else { mean })
+        })
+    }
+
+    fn last_held(&self, hold: Hold, parts: i64) -> Option<i64> {
         let moved = if hold == Hold::WholeStay { parts } else { 0 };
-        self.before.map(|mean| mean + moved)
+        let before = self.before.map(|mean| mean + moved);
+        self.moved(hold, parts).flatten().next().or(before)
     }
 
     fn deviation(&self) -> Option<f64> {

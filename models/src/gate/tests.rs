@@ -30,7 +30,7 @@ fn card(metrics: Vec<(String, f64)>) -> Card {
 }
 
 /// How far each term is moved by a shift of one.
-const WIDTHS: [f64; TERMS] = [520.0, 130.0, 250.0, 500.0, 80.0, 180.0];
+const WIDTHS: [f64; TERMS] = [520.0, 130.0, 250.0, 340.0, 80.0, 180.0, 500.0];
 
 /// An anchor on the set's own quiet patients, each moved towards worse.
 fn anchor(shift: f64, mut metrics: Vec<(String, f64)>) -> Draft {
@@ -67,7 +67,7 @@ fn set() -> EvaluationSet {
             at(120.0, 250.0),
             at(3_600.0, 3_850.0),
             at(1_300.0, 800.0),
-            None,
+            at(900.0, 560.0),
             None,
         ];
         let hours = (0..4).map(|hour| Hour {

@@ -87,8 +87,8 @@ fn terms(values: &Values, adds: [f64; TERMS]) -> Vec<Reason> {
         }
         let (of, sign) = match term.reads {
             Reads::HighMean => ("mean over 12 h", 1.0),
-            Reads::HighMost => ("highest in 12 h", 1.0),
-            Reads::LowLeast => ("lowest in 12 h", -1.0),
+            Reads::HighMost => ("highest in 8 h", 1.0),
+            Reads::LowLeast => ("lowest in 8 h", -1.0),
         };
         let seen = in_unit(kind, sign * value as f64 / PARTS as f64);
         reasons.push(Reason {

@@ -1,7 +1,7 @@
 //! The certified companion of the anchor score: on each part one Gaussian without correlations,
 //! shrunk half way to a constant one, and read on one side only.
 //!
-//! A model's score is Σ max(x − mean, 0)² / variance over the anchor's six values, scaled by
+//! A model's score is Σ max(x − mean, 0)² / variance over the anchor's values, scaled by
 //! constants and turned so that more is worse. It is monotone in every reading, so the ends of the
 //! sensors' error give the exact ends of every model's vote at once.
 
@@ -25,13 +25,17 @@ const FARTHEST: f64 = 6.0;
 
 /// Constant centre and width of each value, in steps, turned like it.
 const SCALE: [(f64, f64); TERMS] = [
-    (840.0, 170.0),
+    (910.0, 180.0),
     (180.0, 45.0),
     (3710.0, 70.0),
-    (-1040.0, 170.0),
-    (-945.0, 27.0),
-    (-3650.0, 70.0),
+    (-680.0, 130.0),
+    (-955.0, 40.0),
+    (-3670.0, 70.0),
+    (-1050.0, 190.0),
 ];
+
+/// How much each value counts: as in the anchor score, infection's first signs most.
+const WEIGHT: [f64; TERMS] = [0.5, 1.0, 2.0, 0.5, 0.25, 0.5, 0.25];
 
 /// Scaled values; what is missing is minus infinity's stand-in: it adds nothing to any score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -280,14 +284,12 @@ fn fit_part(mut patients: Vec<(&[u8], &[Values])>) -> Part {
     };
     let mut mean = [0.0; TERMS];
     let mut precision = [0.0; TERMS];
-    for ((slot, other), (from, spread)) in mean
-        .iter_mut()
-        .zip(&mut precision)
-        .zip(fitted.mean.iter().zip(&fitted.variance))
+    let fitted = fitted.mean.iter().zip(&fitted.variance).zip(WEIGHT);
+    for ((slot, other), ((from, spread), weight)) in mean.iter_mut().zip(&mut precision).zip(fitted)
     {
         *slot = ((1.0 - SHRINK) * from) as f32;
         let variance = (1.0 - SHRINK) * ((1.0 - FLOOR) * spread + FLOOR) + SHRINK;
-        *other = (1.0 / variance) as f32;
+        *other = (weight / variance) as f32;
     }
     Part::Fitted { mean, precision }
 }
@@ -409,7 +411,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn votes_only_rise_with_worse_values(values in prop::array::uniform6(prop::option::of(-2_000_000_i64..2_000_000)), worse in prop::array::uniform6(0..200_000_i64)) {
+        fn votes_only_rise_with_worse_values(values in prop::array::uniform7(prop::option::of(-2_000_000_i64..2_000_000)), worse in prop::array::uniform7(0..200_000_i64)) {
             let model = fit(&patients(300), 21);
             let more = Values(std::array::from_fn(|term| values[term].map(|value| value + worse[term])));
             let (a, b) = (PartValues::of(&Values(values)), PartValues::of(&more));

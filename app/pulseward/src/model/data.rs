@@ -250,6 +250,7 @@ pub(super) fn settings(line: Line, args: &FitArgs) -> anyhow::Result<Settings> {
             #[expect(clippy::cast_possible_truncation, reason = "votes are counted in f32")]
             Line::Gaussians => settings.gaussians_threshold = threshold as f32,
             Line::Deterioration => settings.deterioration_threshold = threshold,
+            Line::Change => settings.change_threshold = threshold,
             Line::Rhythm => settings.rhythm_threshold = threshold,
         }
     }
