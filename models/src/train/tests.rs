@@ -254,7 +254,7 @@ fn a_card_says_what_its_model_comes_from() {
     assert_eq!((metric("patients"), metric("pool_patients")), (60.0, 52.0));
     assert!(
         card.settings
-            .contains(&("constancy_percent".to_owned(), "50".to_owned()))
+            .contains(&("constancy_percent".to_owned(), "60".to_owned()))
     );
     let listing = pool.listing();
     assert_eq!(listing.0[&patient(1)].batches.len(), 14);
