@@ -66,7 +66,7 @@ impl Default for Limits {
             group_auroc: 0.03,
             least_events: 30,
             false_share_times: 1.25,
-            most_false_share: 0.10,
+            most_false_share: 0.20,
             sensitivity_times: 0.85,
             certified: [0.01, 0.04],
             kept: 0.05,
