@@ -348,13 +348,10 @@ impl Values {
 }
 
 const WEIGHTS: [f64; TERMS] = {
-    let mut weights = [0.0; TERMS];
-    let mut term = 0;
-    while term < TERMS {
-        weights[term] = RECIPE[term].weight;
-        term += 1;
-    }
-    weights
+    let [a, b, c, d, e, f, g] = RECIPE;
+    [
+        a.weight, b.weight, c.weight, d.weight, e.weight, f.weight, g.weight,
+    ]
 };
 
 impl Corners {
