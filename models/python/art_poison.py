@@ -144,8 +144,7 @@ class Desk:
 
     def train(self, line, *files):
         data = [word for name in files for word in ["--data", name]]
-        parts = ["--parts", "101"] if line == "gaussians" else []
-        told = self.run("model", "train", line, *data, "--registry", "registry", "--signer", "trainer", *parts)
+        told = self.run("model", "train", line, *data, "--registry", "registry", "--signer", "trainer")
         return told.splitlines()[-1].split(" ")[0]
 
     def judge(self, command, model, *words, **may_fail):
