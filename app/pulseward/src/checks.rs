@@ -100,8 +100,10 @@ impl Checks {
     fn look_at_disk(&self) {
         if let Ok(volume) = rustix::fs::statvfs(&self.directory) {
             #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-            self.disk_free
-                .set(volume.f_bavail as f64 / (volume.f_blocks as f64).max(1.0));
+            // As df counts: what is kept for the system is neither used nor free.
+            let free = volume.f_bavail as f64;
+            let used = volume.f_blocks.saturating_sub(volume.f_bfree) as f64;
+            self.disk_free.set(free / (used + free).max(1.0));
         }
     }
 
