@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use body::{Body, Script};
 
@@ -201,6 +201,8 @@ pub struct Fleet {
     tasks: JoinSet<()>,
     /// Ends collecting.
     collect: CancellationToken,
+    /// Those that collect.
+    collectors: TaskTracker,
     /// Ends sending.
     send: CancellationToken,
 }
@@ -226,6 +228,7 @@ impl Fleet {
             start: clock.monotonic(),
             clock,
             collect: CancellationToken::new(),
+            collectors: TaskTracker::new(),
             send: CancellationToken::new(),
             settings,
         });
@@ -238,6 +241,7 @@ impl Fleet {
             berths,
             tasks,
             collect: crew.collect.clone(),
+            collectors: crew.collectors.clone(),
             send: crew.send.clone(),
         }
     }
@@ -283,7 +287,10 @@ impl Fleet {
     /// Stops collecting, drains the queues for at most `patience`, and returns the ledgers.
     pub async fn stop(mut self, patience: Duration) -> Vec<Ledger> {
         self.collect.cancel();
+        self.collectors.close();
         let drained = async {
+            // One that is about to make a batch makes it now; a queue is empty for good only behind it.
+            self.collectors.wait().await;
             for device in self.berths.iter().filter_map(|berth| berth.device()) {
                 device.drained().await;
             }
@@ -308,6 +315,7 @@ struct Crew {
     start: Duration,
     enrolling: Semaphore,
     collect: CancellationToken,
+    collectors: TaskTracker,
     send: CancellationToken,
 }
 
@@ -335,6 +343,7 @@ impl Crew {
         backoff.reset();
         let sending = device.run(&self.settings.link, backoff, self.send.clone());
         let collecting = self.collect(berth, &device, &mut dice);
+        let collecting = self.collectors.track_future(collecting);
         let (sent, ()) = tokio::join!(sending, collecting);
         if let Err(error) = sent {
             tracing::error!(%error, "a simulated device lost its queue");
@@ -377,6 +386,7 @@ impl Crew {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = self.collect.cancelled() => return,
                 _ = ticks.tick() => {}
             }

@@ -88,6 +88,9 @@ fn fleet(ward: &Ward) -> Fleet {
     Fleet::start(settings, Arc::new(SystemClock::start()))
 }
 
+/// Three brokers, both programs and a fleet may share two cores with other tests.
+const LONG: Duration = Duration::from_secs(240);
+
 /// Waits until every device has had more batches acknowledged. Returns how long that took.
 fn acknowledges(fleet: &Fleet, what: &str, patience: Duration) -> Duration {
     let begun = Instant::now();
@@ -169,12 +172,12 @@ async fn b25_one_broker_stopped_as_if_cut_off_and_then_a_leader_killed_loses_not
     let fleet = fleet(&ward);
     acknowledges(&fleet, "acknowledging", PATIENCE);
     brokers.tell("pause", 2);
-    let without_one = acknowledges(&fleet, "two brokers serve", PATIENCE);
+    let without_one = acknowledges(&fleet, "two brokers serve", LONG);
     // Every broker leads some partitions. Of three, one alone must not acknowledge.
     brokers.tell("kill", 1);
     refuses(&ward, 4.0);
     brokers.tell("resume", 2);
-    let returned = acknowledges(&fleet, "two brokers serve again", PATIENCE);
+    let returned = acknowledges(&fleet, "two brokers serve again", LONG);
     brokers.tell("start", 1);
     settle(&ward, pipeline, fleet).await;
     drop(vault);
