@@ -276,7 +276,7 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
         five.false_a_day(),
         Target::AtMost(BURDEN),
     );
-    Ok(figure.with_lines(lines.into_vec()))
+    Ok(figure.versus("of NEWS2 ≥ 5").with_lines(lines.into_vec()))
 }
 
 /// A lane with its scores and threshold, so that it can be joined with others.

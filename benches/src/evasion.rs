@@ -83,7 +83,9 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
         against,
         Target::AtLeast(0.67),
     );
-    Ok(figure.with_lines(lines.into_vec()))
+    Ok(figure
+        .versus("of NEWS2's windows, last readings false")
+        .with_lines(lines.into_vec()))
 }
 
 /// Patients with the event for whom an alarm is on around its onset, and who keeps one when every

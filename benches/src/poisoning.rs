@@ -65,7 +65,9 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
         against,
         Target::AtLeast(0.985),
     );
-    Ok(figure.with_lines(lines.into_vec()))
+    Ok(figure
+        .versus("of the 201 Gaussians")
+        .with_lines(lines.into_vec()))
 }
 
 fn told(shares: &[f64]) -> String {

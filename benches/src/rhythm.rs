@@ -62,7 +62,9 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     ));
     lines.say(entropy_kept(&all));
     let figure = Figure::new("rhythm", "AUROC", area, entropy, Target::AtLeast(0.98));
-    Ok(figure.with_lines(lines.into_vec()))
+    Ok(figure
+        .versus("of the entropy alone")
+        .with_lines(lines.into_vec()))
 }
 
 /// Whether a window shows fibrillation or flutter, or a regular rhythm; others do not train.

@@ -73,7 +73,9 @@ pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     peers::judge(&study, &ours, &mut lines)?;
     let target = Target::AtLeast(0.65);
     let figure = Figure::new("sepsis", "AUROC", ours.auroc(), news2.auroc(), target);
-    Ok(figure.with_lines(lines.into_vec()))
+    Ok(figure
+        .versus("of NEWS2 on the same rows")
+        .with_lines(lines.into_vec()))
 }
 
 /// The partition ensemble on those who train and never had the event, with the threshold that lets
