@@ -7,6 +7,7 @@ use pulseward_eventlog::{
     Body, Cause, Content, Entry, Log, LogError, NewEntry, Position, Topic,
     body::{AlertState, Delivery, DeliveryState},
 };
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +28,9 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// Nothing is ever sent of this: whoever holds a sender still reads what stood in the log.
+pub(crate) enum Replaying {}
+
 /// One partition's place in the log.
 pub(crate) struct Follow {
     parts: Parts,
@@ -35,7 +39,9 @@ pub(crate) struct Follow {
     last: Option<Cause>,
     /// Behind the last alert taken.
     head: Position,
-    /// From here on steps are counted as new; those before stood there at the start.
+    /// Steps below this stood there at the start.
+    stood: Offset,
+    /// From here on steps are counted as new. Where nobody has followed yet, all are.
     news_from: Offset,
     delivered: BTreeMap<AlertId, Vec<(Recipient, DeliveryState)>>,
     written: Option<(Position, Option<Cause>)>,
@@ -52,6 +58,7 @@ impl Follow {
             partition,
             last: None,
             head: start,
+            stood: start.offset,
             news_from: start.offset,
             delivered: BTreeMap::new(),
             written: None,
@@ -85,15 +92,20 @@ impl Follow {
                 _ => {}
             }
         }
+        follow.stood = follow.parts.log.bounds(Topic::Alerts, partition).await?.end;
         if follow.written.is_some() {
-            let end = follow.parts.log.bounds(Topic::Alerts, partition).await?.end;
-            follow.news_from = end;
+            follow.news_from = follow.stood;
         }
         Ok(follow)
     }
 
-    /// Follows until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+    /// Follows until `stop`. `replaying` is let go when all that stood there is taken.
+    pub(crate) async fn run(
+        mut self,
+        replaying: mpsc::Sender<Replaying>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let mut replaying = Some(replaying);
         let mut follower = self
             .parts
             .log
@@ -101,6 +113,9 @@ impl Follow {
         let mut cursors = tokio::time::interval(self.parts.settings.cursor_every);
         let mut tries = 0;
         loop {
+            if self.head.offset >= self.stood {
+                drop(replaying.take());
+            }
             let entries = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,

@@ -14,7 +14,7 @@ use pulseward_eventlog::{
     Cause, Position,
     body::{AlertState, Severity},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     error::Error,
@@ -38,6 +38,8 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
     delivered: mpsc::Sender<Delivered>,
+    /// Whether what stood in the log at the start is in the view, or the stage has ended.
+    has_begun: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -101,9 +103,22 @@ impl Hub {
                 metrics,
                 inner: Mutex::default(),
                 delivered,
+                has_begun: watch::Sender::new(false),
             },
             written,
         )
+    }
+
+    /// What stood in the log at the start is in the view: those who ask may be answered.
+    pub(crate) fn begin(&self) {
+        self.has_begun.send_replace(true);
+    }
+
+    /// Waits until those who ask may be answered: an old step that is read again is no news.
+    pub(crate) async fn begun(&self) {
+        let mut has_begun = self.has_begun.subscribe();
+        // The sender lives as long as this does.
+        let _always = has_begun.wait_for(|has_begun| *has_begun).await;
     }
 
     /// Takes a step into the view and passes it on. One that is read again after a restart is not
@@ -229,6 +244,7 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.closed = true;
+        self.begin();
         for watcher in std::mem::take(&mut inner.watchers).into_values() {
             self.end(&watcher, End::Shutdown);
         }

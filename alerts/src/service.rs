@@ -20,7 +20,7 @@ use pulseward_proto_pipeline::v1::{
     WayBackRequest, WayBackSlip,
     alerts_server::{Alerts, AlertsServer},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -76,6 +76,14 @@ impl AlertsService {
             self.metrics.refused_token();
             Status::unauthenticated("not_admitted")
         })
+    }
+
+    /// Returns who calls, once the view holds what stood in the log at the start.
+    async fn admit(&self, metadata: &MetadataMap) -> Result<Recipient, Status> {
+        let caller = self.caller(metadata)?;
+        let begun = timeout(self.settings.start_patience, self.hub.begun()).await;
+        begun.map_err(|_late| Status::unavailable("starting"))?;
+        Ok(caller)
     }
 
     fn slip(
@@ -169,7 +177,7 @@ impl Alerts for AlertsService {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let recipient = self.caller(request.metadata())?;
+        let recipient = self.admit(request.metadata()).await?;
         let at_least = u8::try_from(request.get_ref().at_least)
             .ok()
             .and_then(Severity::from_number);
@@ -188,7 +196,7 @@ impl Alerts for AlertsService {
         &self,
         request: Request<WayBackRequest>,
     ) -> Result<Response<WayBackSlip>, Status> {
-        let recipient = self.caller(request.metadata())?;
+        let recipient = self.admit(request.metadata()).await?;
         match self.slip(recipient, &request.get_ref().alert_id) {
             Ok(slip) => {
                 self.metrics.way_back(WayBackOutcome::Signed);
@@ -205,7 +213,7 @@ impl Alerts for AlertsService {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeAnswer>, Status> {
-        let recipient = self.caller(request.metadata())?;
+        let recipient = self.admit(request.metadata()).await?;
         let wish = |alert: &Alert| Wish::Acknowledge(alert.id);
         let wished = self.wish(recipient, &request.get_ref().alert_id, wish);
         self.wished(wished.await)?;
@@ -216,7 +224,7 @@ impl Alerts for AlertsService {
         &self,
         request: Request<SnoozeRequest>,
     ) -> Result<Response<SnoozeAnswer>, Status> {
-        let recipient = self.caller(request.metadata())?;
+        let recipient = self.admit(request.metadata()).await?;
         let SnoozeRequest { alert_id, seconds } = request.get_ref();
         let wish = |alert: &Alert| Wish::Snooze {
             lane: alert.lane,

@@ -61,6 +61,8 @@ pub struct Settings {
     pub wishes_per_minute: u32,
     /// How many deliveries wait to be written down.
     pub delivered_queue: usize,
+    /// How long a caller waits for what stood in the log at the start to be read.
+    pub start_patience: Duration,
     /// How often the place in the log is written down.
     pub cursor_every: Duration,
     /// How long to wait before asking a log again that has failed.
@@ -81,6 +83,7 @@ impl Default for Settings {
             slips_per_minute: 60,
             wishes_per_minute: 120,
             delivered_queue: 4096,
+            start_patience: Duration::from_secs(30),
             cursor_every: Duration::from_secs(5),
             retry_after: Duration::from_millis(500),
             retries: 2400,

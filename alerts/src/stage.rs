@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::Error,
-    follow::{self, Follow, Parts},
+    follow::{self, Follow, Parts, Replaying},
     hub::{Delivered, Hub},
     metrics::Metrics,
     service::AlertsService,
@@ -74,10 +74,22 @@ impl AlertStage {
     ) -> Result<(), Error> {
         let stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
+        let (replaying, mut replayed) = mpsc::channel(1);
         for partition in partitions {
-            let (parts, stop) = (self.parts.clone(), stop.clone());
-            tasks.spawn(async move { Follow::open(parts, partition).await?.run(stop).await });
+            let (parts, stop, replaying) = (self.parts.clone(), stop.clone(), replaying.clone());
+            tasks.spawn(async move {
+                let follow = Follow::open(parts, partition).await?;
+                follow.run(replaying, stop).await
+            });
         }
+        drop(replaying);
+        let hub = Arc::clone(&self.parts.hub);
+        tasks.spawn(async move {
+            // Nobody sends: it ends with the last partition that reads what stood there.
+            let _none: Option<Replaying> = replayed.recv().await;
+            hub.begin();
+            Ok(())
+        });
         let (parts, until) = (self.parts.clone(), stop.clone());
         tasks.spawn(async move { write_down(parts, self.delivered, until).await });
         let mut result = Ok(());

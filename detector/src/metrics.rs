@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use prometheus::{
@@ -212,23 +212,10 @@ impl Metrics {
 
     /// Shows one partition beside the others.
     pub(crate) fn show(&self, partition: Partition, seen: Seen) {
-        let mut partitions = self
-            .partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions();
         partitions.insert(partition, seen);
+        self.show_lag(&partitions);
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let lag: u64 = partitions
-            .values()
-            .map(|seen| seen.lag)
-            .fold(0, u64::saturating_add);
-        self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
-        self.age.set(
-            partitions
-                .values()
-                .map(|seen| seen.age_seconds)
-                .fold(0.0, f64::max),
-        );
         self.silent_devices.set(whole(
             partitions.values().map(|seen| seen.silent_devices).sum(),
         ));
@@ -239,6 +226,29 @@ impl Metrics {
             .set(whole(partitions.values().map(|seen| seen.patients).sum()));
         let probed = partitions.values().map(|seen| seen.probed_seconds);
         self.probe.set(probed.reduce(f64::min).unwrap_or(0.0));
+    }
+
+    /// Shows that a partition has processed what was there when it was last shown.
+    pub(crate) fn caught_up(&self, partition: Partition) {
+        let mut partitions = self.partitions();
+        if let Some(seen) = partitions.get_mut(&partition) {
+            (seen.lag, seen.age_seconds) = (0, 0.0);
+        }
+        self.show_lag(&partitions);
+    }
+
+    fn show_lag(&self, partitions: &BTreeMap<Partition, Seen>) {
+        let lag = partitions.values().map(|seen| seen.lag);
+        let lag = lag.fold(0, u64::saturating_add);
+        self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        let ages = partitions.values().map(|seen| seen.age_seconds);
+        self.age.set(ages.fold(0.0, f64::max));
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, BTreeMap<Partition, Seen>> {
+        self.partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use pulseward_alerts::Error;
 use pulseward_base::Pseudonym;
 use pulseward_eventlog::body::{
     Alert,
-    AlertState::{Cleared, Raised, Risen},
+    AlertState::{Acknowledged, Cleared, Raised, Risen},
     Severity::{Emergency, Urgent, Watch},
 };
 use pulseward_proto_pipeline::v1::{AlertSeverity, WatchRequest};
@@ -77,6 +77,23 @@ async fn b24_after_a_restart_open_alerts_are_told_again_with_the_same_id_and_old
     world.say(1, Cleared, Urgent).await;
     assert_eq!(told(&mut stream).await, (1, 3));
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b24_whoever_watches_right_after_a_restart_is_not_called_by_steps_that_are_over() {
+    let mut world = World::new().await;
+    world.say(1, Raised, Urgent).await;
+    for _ in 0..200 {
+        world.say(1, Risen, Emergency).await;
+    }
+    world.say(1, Acknowledged, Emergency).await;
+    let acknowledged = pulseward_proto_pipeline::v1::AlertState::Acknowledged as i32;
+    for _ in 0..20 {
+        let mut running = world.start(|_| {}).await;
+        let mut stream = running.watch().await;
+        assert_eq!(told(&mut stream).await, (1, acknowledged));
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use pulseward_base::{Micros, Partition};
+use pulseward_base::{Micros, Offset, Partition};
 use pulseward_eventlog::{
     Body, Content, Entry, Follower, LogError, NewEntry, Position, ReadLimits, Topic,
     body::{Parked, Role, Tick},
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -45,6 +45,8 @@ pub(super) struct PartitionTask {
     saved: Option<Position>,
     /// When the silence alarm last passed its own test, by the wall clock.
     probed: Option<Micros>,
+    /// The feed's end when it was last shown, until it is reached.
+    behind: Option<Offset>,
 }
 
 impl PartitionTask {
@@ -81,6 +83,7 @@ impl PartitionTask {
             owned,
             saved: None,
             probed: None,
+            behind: None,
         };
         task.watch().await
     }
@@ -105,7 +108,37 @@ impl PartitionTask {
                 },
             }
         }
+        self.drain(&mut follower).await?;
         self.save().await
+    }
+
+    /// Takes in what the feed holds by now; whoever was acknowledged into it has ended already. What
+    /// is not reached in time is judged after the next start.
+    async fn drain(&mut self, follower: &mut Follower) -> Result<(), Error> {
+        let until = Instant::now() + MOST_DRAINING;
+        let drained = async {
+            let end = self
+                .parts
+                .log
+                .bounds(Topic::Feed, self.partition)
+                .await?
+                .end;
+            let is_behind =
+                |state: &PartitionState| !state.feed().ended && state.as_of().offset < end;
+            while is_behind(&self.state) && Instant::now() < until {
+                let entries = follower.ready().await?;
+                if entries.is_empty() {
+                    break;
+                }
+                self.take(entries).await?;
+            }
+            Ok(())
+        };
+        match drained.await {
+            // Left for the next start: there is no time to wait.
+            Err(Error::Log(error)) if may_pass(&error) => Ok(()),
+            drained => drained,
+        }
     }
 
     fn follow(&self) -> Follower {
@@ -141,6 +174,10 @@ impl PartitionTask {
                 .map(|(pseudonym, _)| *pseudonym);
             gone.into_iter()
                 .for_each(|pseudonym| self.state.forget(pseudonym));
+        }
+        let next = self.state.as_of().offset;
+        if self.behind.take_if(|end| *end <= next).is_some() {
+            self.parts.metrics.caught_up(self.partition);
         }
         Ok(())
     }
@@ -268,6 +305,7 @@ impl PartitionTask {
             Err(error) => return Err(error.into()),
         };
         let lag = end.0.saturating_sub(self.state.as_of().offset.0);
+        self.behind = (lag > 0).then_some(end);
         let log_time = self.state.feed().log_time;
         let age = log_time
             .filter(|_| lag > 0)
@@ -302,6 +340,9 @@ impl PartitionTask {
         Ok(())
     }
 }
+
+/// How long a partition that lags goes on after it was asked to stop: less than the grace for all.
+const MOST_DRAINING: Duration = Duration::from_secs(5);
 
 /// The partition's record is never older than this while entries come.
 const MOST_BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(60);

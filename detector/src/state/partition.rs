@@ -110,9 +110,7 @@ impl PartitionState {
                     .iter()
                     .map(|device| (device.kid, patient.pseudonym)),
             );
-            let due = patient.due(&self.judgement);
-            self.deadlines.set(patient.pseudonym, due);
-            self.wakings.set(patient.pseudonym, patient.wakes());
+            self.schedule(&patient);
             self.patients.insert(patient.pseudonym, patient);
         }
         self
@@ -293,9 +291,10 @@ impl PartitionState {
         let mut changed = Vec::new();
         // So soon after the ingests came back nobody has been silent for long enough.
         let too_soon = feed_back.plus(self.judgement.shortest_silence()) > now;
-        let mut due = self.wakings.passed(now);
-        let wakes = due.clone();
-        if feed.silent.is_none() && !too_soon {
+        let listens = feed.silent.is_none() && !too_soon;
+        let wakes = self.wakings.passed(now);
+        let mut due = wakes.clone();
+        if listens {
             due.extend(self.deadlines.passed(now));
         }
         let due = due.iter().filter_map(|patient| self.patients.get(patient));
@@ -303,7 +302,7 @@ impl PartitionState {
             let mut patient = patient.clone();
             let before = teller.outputs.said.len();
             people::elapse(&mut patient, now, &mut teller);
-            if feed.silent.is_none() && !too_soon {
+            if listens {
                 silence::elapse(&mut patient, now, feed_back, &mut teller);
                 people::pierce(&mut patient, now, &mut teller);
             }
@@ -350,12 +349,18 @@ impl PartitionState {
         (outputs, Some(result))
     }
 
+    /// Notes when ticks have to look at the patient next.
+    fn schedule(&mut self, patient: &Patient) {
+        let due = patient.due(&self.judgement);
+        self.deadlines.set(patient.pseudonym, due);
+        self.wakings.set(patient.pseudonym, patient.wakes());
+    }
+
     fn put(&mut self, patient: Patient) {
         let pseudonym = patient.pseudonym;
         let kids: BTreeSet<Kid> = patient.devices.iter().map(|device| device.kid).collect();
         self.changed.insert(pseudonym);
-        self.deadlines.set(pseudonym, patient.due(&self.judgement));
-        self.wakings.set(pseudonym, patient.wakes());
+        self.schedule(&patient);
         let before = self.patients.insert(pseudonym, patient);
         let displaced = before.into_iter().flat_map(|before| before.devices);
         for device in displaced.filter(|device| !kids.contains(&device.kid)) {

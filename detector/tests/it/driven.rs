@@ -339,14 +339,64 @@ async fn b21_keys_that_are_not_at_hand_are_waited_for_and_nothing_is_skipped() {
     assert!(world.taken().await == world.expect().await, "not the same");
 }
 
+#[tokio::test]
+async fn a_detector_that_is_asked_to_stop_judges_first_what_the_feed_holds() {
+    let mut world = three_patients().await;
+    for second in 0..8 {
+        episode(&mut world, second >= 4).await;
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    world.detector(stop).await.await.unwrap();
+    let taken = world.taken().await;
+    assert!(
+        !taken.is_empty() && taken == world.expect().await,
+        "not all"
+    );
+}
+
+#[tokio::test]
+async fn what_lies_behind_is_shown_until_it_is_processed_and_no_tick_longer() {
+    let mut world = three_patients().await;
+    for _ in 0..3 {
+        episode(&mut world, false).await;
+    }
+    let drive = Drive {
+        tick_every: Duration::from_secs(3600),
+        read_entries: 1,
+        ..Drive::default()
+    };
+    let (registry, stop) = (Registry::new(), CancellationToken::new());
+    let running = tokio::spawn(world.detector_with(drive, &registry, stop.clone()).await);
+    let lag = || shown(&registry, "lag_entries");
+    let caught_up = async {
+        while lag() <= 0.0 {
+            tokio::task::yield_now().await;
+        }
+        while lag() > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), caught_up)
+        .await
+        .expect("nothing is left");
+    assert_eq!(shown(&registry, "lag_seconds"), 0.0);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
 fn probed(registry: &Registry) -> f64 {
+    shown(registry, "silence_probe_timestamp_seconds")
+}
+
+/// Returns what a gauge of the detector shows.
+fn shown(registry: &Registry, gauge: &str) -> f64 {
     let families = registry.gather();
-    let name = "pulseward_detector_silence_probe_timestamp_seconds";
-    let family = families
-        .iter()
-        .find(|family| family.name() == name)
-        .unwrap();
-    family.get_metric()[0].get_gauge().get_value()
+    let name = format!("pulseward_detector_{gauge}");
+    let mut found = families.iter().filter(|family| family.name() == name);
+    found.next().unwrap().get_metric()[0]
+        .get_gauge()
+        .get_value()
 }
 
 #[tokio::test]

@@ -410,11 +410,15 @@ impl Follow {
         self.metrics
             .pending
             .set(i64::try_from(self.collector.pending.len()).unwrap_or(i64::MAX));
-        if self.since.is_none() && !self.collector.pending.is_empty() {
+        if self.collector.pending.is_empty() {
+            // The log answers again, and had nothing to store.
+            self.caught_up();
+        } else if self.since.is_none() {
             self.since = Some(Instant::now());
             self.wait_since_now();
+        } else {
+            self.progress.set_waiting(self.partition, self.waiting);
         }
-        self.progress.set_waiting(self.partition, self.waiting);
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 )]
 
 mod chain;
+mod deaf;
 mod files;
 mod proofs;
 mod python;

@@ -1,0 +1,143 @@
+//! A log that does not answer for a while, and what history shows of that.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use prometheus::Registry;
+use pulseward_base::{Clock as _, Generation, Offset, Partition, WriterId};
+use pulseward_custody::KeySource;
+use pulseward_eventlog::{
+    Backend, Body, Bounds, Class, LogError, NewEntry, Pending, RawAppend, RawEntry, ReadLimits,
+    Topic, TrimPoint,
+    body::{Role, Tick},
+    testing,
+};
+use pulseward_history::{Historian, HistorianTools, Metrics};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, partitions};
+
+/// A back end that answers no reader while it is deaf.
+struct Deaf {
+    inner: Arc<dyn Backend>,
+    is_deaf: AtomicBool,
+}
+
+impl Deaf {
+    fn check(&self) -> Result<(), LogError> {
+        if self.is_deaf.load(Ordering::SeqCst) {
+            return Err(LogError::Deadline);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Backend for Deaf {
+    fn log_id(&self) -> [u8; 16] {
+        self.inner.log_id()
+    }
+    fn generation(&self) -> Generation {
+        self.inner.generation()
+    }
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
+    }
+    async fn submit(&self, entries: Vec<RawAppend>, class: Class) -> Result<Pending, LogError> {
+        self.inner.submit(entries, class).await
+    }
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limits: ReadLimits,
+    ) -> Result<Vec<RawEntry>, LogError> {
+        self.check()?;
+        self.inner.read(topic, partition, from, limits).await
+    }
+    async fn wait(&self, topic: Topic, partition: Partition, from: Offset) -> Result<(), LogError> {
+        self.inner.wait(topic, partition, from).await?;
+        self.check()
+    }
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
+        self.inner.bounds(topic, partition).await
+    }
+    async fn trim(&self, points: &[TrimPoint]) -> Result<(), LogError> {
+        self.inner.trim(points).await
+    }
+    fn used_bytes(&self) -> u64 {
+        self.inner.used_bytes()
+    }
+}
+
+async fn tick(world: &World) {
+    let tick = Tick {
+        source: WriterId([1; 16]),
+        role: Role::Ingest,
+        time: world.clock.now(),
+    };
+    let entry = NewEntry::for_log(Partition(0), Body::Tick(tick));
+    world.log.append(entry).await.unwrap();
+}
+
+/// Waits until the registry shows a lag that `holds`, doing `meanwhile` again and again.
+async fn lag_shown(registry: &Registry, holds: impl Fn(f64) -> bool, meanwhile: impl AsyncFn()) {
+    let shown = async {
+        loop {
+            let families = registry.gather();
+            let mut lags = families
+                .iter()
+                .filter(|family| family.name() == "pulseward_history_lag_seconds");
+            let lag = lags.next().unwrap().get_metric()[0].get_gauge().get_value();
+            if holds(lag) {
+                return;
+            }
+            meanwhile().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, shown).await.unwrap();
+}
+
+#[tokio::test]
+async fn b1_a_log_that_answers_again_ends_the_lag_also_where_nothing_waits_to_be_stored() {
+    let mut world = World::new().await;
+    let deaf = Arc::new(Deaf {
+        inner: Arc::clone(world.log.backend()),
+        is_deaf: AtomicBool::new(false),
+    });
+    let keys = Arc::clone(&world.keys) as Arc<dyn KeySource>;
+    world.log = testing::log_on(Arc::clone(&deaf) as _, keys).await;
+    let registry = Registry::new();
+    let tools = HistorianTools {
+        log: world.log.clone(),
+        keys: world.file_keys(),
+        signer: world.signer(),
+        root: world.root(),
+        clock: Arc::clone(&world.clock) as _,
+        metrics: Metrics::new(&registry).unwrap(),
+    };
+    let historian = Historian::new(world.settings(), tools);
+    let progress = historian.progress();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(historian.run(partitions(), stop.clone()));
+    while progress.all().len() < partitions().len() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    deaf.is_deaf.store(true, Ordering::SeqCst);
+    tick(&world).await;
+    let time_goes_on = async || world.clock.advance(Duration::from_secs(1));
+    lag_shown(&registry, |lag| lag >= 90.0, time_goes_on).await;
+    deaf.is_deaf.store(false, Ordering::SeqCst);
+    lag_shown(&registry, |lag| lag < 1.0, async || tick(&world).await).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
