@@ -12,6 +12,8 @@ mod fit;
 
 pub use fit::{Basis, fit, fit_change, fit_rising};
 
+use std::cell::OnceCell;
+
 use crate::features::{Hold, Hours, PARTS, VITALS, VitalFeatures, VitalHours};
 
 /// What a curve looks at in its vital.
@@ -129,7 +131,7 @@ impl Additive {
     /// Returns the score: the logarithm of the odds.
     #[must_use]
     pub fn score(&self, hours: &Hours) -> f64 {
-        let seen = Seen::of(hours);
+        let seen = Seen::of(hours.vitals());
         let adds = self.curves.iter().map(|curve| curve.of(&seen));
         self.intercept + adds.sum::<f64>()
     }
@@ -137,7 +139,7 @@ impl Additive {
     /// Returns what each vital adds, over all its curves, against a patient of whom nothing is known.
     #[must_use]
     pub fn contributions(&self, hours: &Hours) -> [f64; VITALS.len()] {
-        let seen = Seen::of(hours);
+        let seen = Seen::of(hours.vitals());
         let mut adds = [0.0; VITALS.len()];
         for curve in &self.curves {
             if let Some(add) = adds.get_mut(curve.vital) {
@@ -151,15 +153,16 @@ impl Additive {
     /// quarters of its sensor's error. Exact when [`Additive::is_rising`], else sound only.
     #[must_use]
     pub fn within_error(&self, hours: &Hours, hold: Hold, quarters: u16) -> (f64, f64) {
-        let moved = |sign: i64| {
-            Seen(std::array::from_fn(|vital| {
+        let moved = |sign: i64| -> [VitalHours; VITALS.len()] {
+            std::array::from_fn(|vital| {
                 let error = VITALS.get(vital).map_or(0, |kind| kind.spec().sensor_error);
                 let parts = i64::from(error) * i64::from(quarters) * (PARTS / 4);
-                let held = hours.vital(vital)?.held(hold, sign * parts);
-                Some((held, held.features()?))
-            }))
+                let hours = hours.vital(vital).copied().unwrap_or_default();
+                hours.held(hold, sign * parts)
+            })
         };
-        let ends = [moved(-1), moved(0), moved(1)];
+        let ends = [-1, 0, 1].map(moved);
+        let ends = ends.each_ref().map(Seen::of);
         let (mut low, mut high) = (self.intercept, self.intercept);
         for curve in &self.curves {
             let (least, most) = curve.within(&ends, quarters);
@@ -220,40 +223,76 @@ impl Additive {
     }
 }
 
-/// What curves look at: each vital's hours, and what describes them.
-struct Seen([Option<(VitalHours, VitalFeatures)>; VITALS.len()]);
+/// What curves look at: the vitals that are known.
+struct Seen<'a>([Option<SeenVital<'a>>; VITALS.len()]);
 
-impl Seen {
-    fn of(hours: &Hours) -> Self {
-        Self(std::array::from_fn(|vital| {
-            let hours = hours.vital(vital)?;
-            Some((*hours, hours.features()?))
-        }))
+/// A vital that is known: its hours, and what describes them once a curve asks for it.
+struct SeenVital<'a> {
+    hours: &'a VitalHours,
+    last: i64,
+    features: OnceCell<Option<VitalFeatures>>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(vitals: &'a [VitalHours; VITALS.len()]) -> Self {
+        Self(vitals.each_ref().map(SeenVital::of))
     }
 
-    fn vital(&self, index: usize) -> Option<&(VitalHours, VitalFeatures)> {
+    fn vital(&self, index: usize) -> Option<&SeenVital<'a>> {
         self.0.get(index)?.as_ref()
     }
 }
 
+impl<'a> SeenVital<'a> {
+    fn of(hours: &'a VitalHours) -> Option<Self> {
+        Some(Self {
+            last: hours.last()?,
+            hours,
+            features: OnceCell::new(),
+        })
+    }
+
+    fn at(&self, looks: Looks) -> Option<f64> {
+        if looks == Looks::Last {
+            return Some(steps(self.last));
+        }
+        let features = self.features.get_or_init(|| self.hours.features());
+        looks.at(features.as_ref()?)
+    }
+}
+
 impl Curve {
-    fn of(&self, seen: &Seen) -> f64 {
-        let Some((hours, features)) = seen.vital(self.vital) else {
+    fn of(&self, seen: &Seen<'_>) -> f64 {
+        let Some(vital) = seen.vital(self.vital) else {
             return self.missing;
         };
         if self.looks == Looks::EachHour {
-            let heights = hours.each_filled().map(|value| self.height(steps(value)));
-            return mean(heights).unwrap_or(self.missing);
+            return self.mean_height(vital.hours).unwrap_or(self.missing);
         }
-        let value = self.looks.at(features);
+        let value = vital.at(self.looks);
         value.map_or(self.missing, |value| self.height(value))
+    }
+
+    /// Returns its mean height over the window's hours. Most hours stand in for others, so a height
+    /// is looked up only where the value is another.
+    fn mean_height(&self, hours: &VitalHours) -> Option<f64> {
+        let mut known = None;
+        let heights = hours.each_filled().map(|value| match known {
+            Some((same, height)) if same == value => height,
+            _ => {
+                let height = self.height(steps(value));
+                known = Some((value, height));
+                height
+            }
+        });
+        mean(heights)
     }
 
     /// Returns the least and most it adds between two ends: everything as low as it can be, as it is,
     /// and as high as it can be.
-    fn within(&self, [down, true_, up]: &[Seen; 3], quarters: u16) -> (f64, f64) {
+    fn within(&self, [down, true_, up]: &[Seen<'_>; 3], quarters: u16) -> (f64, f64) {
         if self.looks == Looks::EachHour {
-            let hours = |seen: &Seen| seen.vital(self.vital).map(|seen| seen.0);
+            let hours = |seen: &Seen<'_>| Some(*seen.vital(self.vital)?.hours);
             let Some((low, high)) = hours(down).zip(hours(up)) else {
                 return (self.missing, self.missing);
             };
@@ -265,7 +304,7 @@ impl Curve {
             let most = mean(between().map(|ends| ends.1));
             return (least.unwrap_or(self.missing), most.unwrap_or(self.missing));
         }
-        let at = |seen: &Seen| self.looks.at(&seen.vital(self.vital)?.1);
+        let at = |seen: &Seen<'_>| seen.vital(self.vital)?.at(self.looks);
         let ends = if self.looks.is_monotone() {
             at(down).zip(at(up))
         } else {

@@ -1,5 +1,7 @@
 //! The last 128 beats, and two numbers that tell an irregular rhythm from a regular one.
 
+use std::ops::Deref;
+
 use pulseward_base::Micros;
 
 use super::Taken;
@@ -11,14 +13,14 @@ pub const BEATS: usize = 128;
 pub const LEAST_BEATS: usize = 32;
 
 /// Two intervals match when they are this close: 30 ms, in tenths.
-const MATCH: i16 = 300;
+const MATCH: u16 = 300;
 
 /// Intervals beyond these are taken for them: 0.2 s and 3 s, in tenths of a millisecond.
-const SHORTEST: i16 = 2_000;
-const LONGEST: i16 = 30_000;
+const SHORTEST: u16 = 2_000;
+const LONGEST: u16 = 30_000;
 
 /// Half the width of the Lorenz plot, in cells of 5 % of the median interval.
-const CELLS: i32 = 12;
+const CELLS: u32 = 12;
 
 /// The newest intervals, in tenths of a millisecond, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +93,12 @@ impl Beats {
     #[must_use]
     pub fn entropy_within(&self, error: i32) -> Option<(f64, f64)> {
         let beats = self.clamped()?;
-        let error = i16::try_from(error.max(0)).unwrap_or(LONGEST);
+        let error = u16::try_from(error.max(0)).unwrap_or(LONGEST).min(LONGEST);
         let slack = error.saturating_mul(2);
-        let (sure_pairs, sure_runs) = matches(&beats, MATCH.saturating_sub(slack));
-        let (may_pairs, may_runs) = matches(&beats, MATCH.saturating_add(slack));
+        // What may not differ at all does not match for sure.
+        let sure = MATCH.checked_sub(slack);
+        let (sure_pairs, sure_runs) = sure.map_or((0, 0), |sure| matches(&beats, sure));
+        let (may_pairs, may_runs) = matches(&beats, MATCH.saturating_add(slack).min(LONGEST));
         let mean = mean_seconds(&beats);
         let off = f64::from(error) / 10_000.0;
         let most_share = (at_least_one(may_runs) / at_least_one(sure_pairs)).min(1.0);
@@ -105,16 +109,35 @@ impl Beats {
         Some((low, high))
     }
 
-    /// The intervals as their 16-bit computations take them.
-    fn clamped(&self) -> Option<Vec<i16>> {
-        let clamp = |interval: &u16| {
-            i16::try_from(*interval).map_or(LONGEST, |short| short.clamp(SHORTEST, LONGEST))
-        };
-        (self.intervals.len() >= LEAST_BEATS).then(|| self.intervals.iter().map(clamp).collect())
+    /// The intervals as computations take them.
+    fn clamped(&self) -> Option<Clamped> {
+        let len = self.intervals.len();
+        if len < LEAST_BEATS {
+            return None;
+        }
+        let mut beats = [0; BEATS];
+        for (slot, interval) in beats.iter_mut().zip(&self.intervals) {
+            *slot = (*interval).clamp(SHORTEST, LONGEST);
+        }
+        Some(Clamped { beats, len })
     }
 }
 
-fn entropy(beats: &[i16]) -> f64 {
+/// Intervals within [`SHORTEST`] and [`LONGEST`], and how many there are.
+struct Clamped {
+    beats: [u16; BEATS],
+    len: usize,
+}
+
+impl Deref for Clamped {
+    type Target = [u16];
+
+    fn deref(&self) -> &[u16] {
+        self.beats.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn entropy(beats: &[u16]) -> f64 {
     let (pairs, runs) = matches(beats, MATCH);
     coefficient(
         at_least_one(runs) / at_least_one(pairs),
@@ -130,73 +153,119 @@ fn at_least_one(count: u16) -> f64 {
     f64::from(count.max(1))
 }
 
-fn mean_seconds(beats: &[i16]) -> f64 {
-    let sum: i64 = beats.iter().map(|beat| i64::from(*beat)).sum();
-    sum as f64 / (beats.len() as f64 * 10_000.0)
+fn mean_seconds(beats: &[u16]) -> f64 {
+    let sum: u32 = beats.iter().map(|beat| u32::from(*beat)).sum();
+    f64::from(sum) / (beats.len() as f64 * 10_000.0)
 }
 
-/// Returns how many pairs of intervals match within `tolerance`, and how many of those are followed
-/// by intervals that match too. Of 128 intervals there are 8,128 pairs, so 16 bits hold every count,
-/// and eight pairs fit a register; each pair is compared once and read twice.
-fn matches(beats: &[i16], tolerance: i16) -> (u16, u16) {
-    let (mut pairs, mut runs) = (0_u16, 0_u16);
-    let mut near = [0_u16; BEATS];
+/// How many pairs are compared at once: 16 bits each, a register or two full.
+const LANES: usize = 16;
+
+/// Farther from every interval, and from zero, than any tolerance reaches.
+const NOWHERE: u16 = u16::MAX;
+
+/// Returns how many pairs of intervals that are not the last match within `tolerance`, and how many
+/// of those are followed by intervals that match too. Of 128 intervals there are 8,128 pairs, so 16
+/// bits hold every count. What fills up the last lanes matches nothing.
+fn matches(beats: &[u16], tolerance: u16) -> (u16, u16) {
+    let beats = beats.get(..beats.len().min(BEATS)).unwrap_or_default();
+    let mut early = [0; BEATS + LANES + 1];
+    let mut late = [NOWHERE; 2 * BEATS + LANES + 1];
+    for ((early, late), beat) in early.iter_mut().zip(&mut late).zip(beats) {
+        (*early, *late) = (*beat, *beat);
+    }
+    // The last interval has none that follows it, so it is in no pair.
+    let mut late_but_last = late;
+    let last = beats.len().checked_sub(1);
+    if let Some(last) = last.and_then(|last| late_but_last.get_mut(last)) {
+        *last = NOWHERE;
+    }
+    let (mut pairs, mut runs) = ([0; LANES], [0; LANES]);
     for lag in 1..beats.len() {
-        let late = beats.get(lag..).unwrap_or_default();
-        for ((near, a), b) in near.iter_mut().zip(beats).zip(late) {
-            // Both lie within 0.2 s and 3 s, so their difference fits as well.
-            *near = u16::from((a - b).abs() <= tolerance);
-        }
-        let near = near.get(..late.len()).unwrap_or_default();
-        for (first, next) in near.iter().zip(near.iter().skip(1)) {
-            pairs += first;
-            runs += first & next;
+        let blocks = (beats.len() - lag).div_ceil(LANES);
+        let firsts = lanes(&early, 0).zip(lanes(&late_but_last, lag));
+        let nexts = lanes(&early, 1).zip(lanes(&late, lag + 1));
+        for (first, next) in firsts.zip(nexts).take(blocks) {
+            count_matches(first, next, tolerance, &mut pairs, &mut runs);
         }
     }
-    (pairs, runs)
+    (pairs.iter().sum(), runs.iter().sum())
 }
 
-fn occupied(beats: &[i16]) -> f64 {
-    let median_doubled = median_doubled(beats);
-    // The cell is the difference over 5 % of the median, to the nearest whole number.
-    let cell = |a: i16, b: i16| {
-        let difference = i32::from(b) - i32::from(a);
-        (difference * 80 + median_doubled)
-            .div_euclid(2 * median_doubled)
-            .clamp(-CELLS, CELLS)
+fn lanes(beats: &[u16], from: usize) -> impl Iterator<Item = &[u16; LANES]> {
+    beats.get(from..).unwrap_or_default().as_chunks().0.iter()
+}
+
+type Pairs<'a> = (&'a [u16; LANES], &'a [u16; LANES]);
+
+fn count_matches(
+    first: Pairs<'_>,
+    next: Pairs<'_>,
+    tolerance: u16,
+    pairs: &mut [u16; LANES],
+    runs: &mut [u16; LANES],
+) {
+    let match_ = |a: u16, b: u16| u16::from(a.abs_diff(b) <= tolerance);
+    let first = first.0.iter().zip(first.1);
+    let next = next.0.iter().zip(next.1);
+    let counts = pairs.iter_mut().zip(runs);
+    for (((a, b), (c, d)), (pairs, runs)) in first.zip(next).zip(counts) {
+        let is_first = match_(*a, *b);
+        *pairs += is_first;
+        *runs += is_first & match_(*c, *d);
+    }
+}
+
+/// The side of the Lorenz plot, in cells.
+const SIDE: usize = 2 * CELLS as usize + 1;
+
+fn occupied(beats: &[u16]) -> f64 {
+    let median_doubled = f64::from(median_doubled(beats));
+    // The cell is the difference over 5 % of the median, to the nearest whole number, counted from the
+    // plot's side. Both numbers of the quotient are small and whole, so it is never rounded past one.
+    let cell = |a: u16, b: u16| {
+        let difference = f64::from(i32::from(b) - i32::from(a));
+        let cells = (difference * 80.0 + median_doubled) / (2.0 * median_doubled);
+        let side = f64::from(CELLS);
+        (cells.clamp(-side, side) + side) as u32
     };
-    let steps: Vec<i32> = beats
+    let middle = |cell: u32| cell.abs_diff(CELLS) <= 1;
+    let mut visited = [0_u32; SIDE];
+    let mut steps = beats
         .iter()
         .zip(beats.iter().skip(1))
-        .map(|(a, b)| cell(*a, *b))
-        .collect();
-    const SIDE: usize = 2 * CELLS as usize + 1;
-    let mut visited = [false; SIDE * SIDE];
-    let mut count = 0_u32;
-    for (a, b) in steps.iter().zip(steps.iter().skip(1)) {
-        count += 1;
-        let place = (a + CELLS) as usize * SIDE + (b + CELLS) as usize;
-        if let Some(cell) = visited.get_mut(place) {
-            *cell |= a.abs().max(b.abs()) > 1;
+        .map(|(a, b)| cell(*a, *b));
+    let mut before = steps.next().unwrap_or(CELLS);
+    for step in steps {
+        if let Some(row) = visited.get_mut(before as usize) {
+            *row |= u32::from(!(middle(before) && middle(step))) << step;
         }
+        before = step;
     }
-    let distinct = visited.iter().filter(|visited| **visited).count();
-    distinct as f64 / f64::from(count.max(1))
+    let distinct: u32 = visited.iter().map(|row| row.count_ones()).sum();
+    let count = u32::try_from(beats.len().saturating_sub(2)).unwrap_or(u32::MAX);
+    f64::from(distinct) / f64::from(count.max(1))
 }
 
 /// Returns twice the median, so that an even count needs no half. All intervals are positive.
-fn median_doubled(beats: &[i16]) -> i32 {
-    let mut ordered = beats.to_vec();
-    let middle = ordered.len() / 2;
-    if middle == 0 {
-        return 2 * beats.first().map_or(1, |beat| i32::from(*beat));
+fn median_doubled(beats: &[u16]) -> u32 {
+    let middle = beats.len() / 2;
+    let lower = middle - usize::from(beats.len().is_multiple_of(2));
+    u32::from(ranked(beats, middle)) + u32::from(ranked(beats, lower))
+}
+
+/// Returns the beat that `rank` others do not exceed: the least number that more than so many do not.
+/// Counting all of them fifteen times is faster than ordering them.
+fn ranked(beats: &[u16], rank: usize) -> u16 {
+    let (mut low, mut high) = (SHORTEST, LONGEST);
+    while low < high {
+        let middle = low.midpoint(high);
+        let within = beats.iter().map(|beat| u16::from(*beat <= middle));
+        if usize::from(within.sum::<u16>()) > rank {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
     }
-    let (below, upper, _) = ordered.select_nth_unstable(middle);
-    let upper = i32::from(*upper);
-    let lower = if beats.len().is_multiple_of(2) {
-        below.iter().max().map_or(upper, |most| i32::from(*most))
-    } else {
-        upper
-    };
-    upper + lower
+    low
 }

@@ -48,6 +48,50 @@ fn fill(readings: &[Reading]) -> Window {
     window
 }
 
+/// Intervals between beats: scattered, in a pattern, or all but the same.
+fn beats() -> impl Strategy<Value = Vec<i32>> {
+    (1..=6_i32, 32..200_usize).prop_flat_map(|(scatter, count)| {
+        let spread = 10_i32.pow(scatter.min(4) as u32);
+        prop::collection::vec(8_000 - spread / 2..8_000 + 2 * spread, count)
+    })
+}
+
+fn naive_rhythm(beats: &[i32]) -> RhythmFeatures {
+    let beats: Vec<i32> = beats
+        .iter()
+        .map(|beat| (*beat).clamp(2_000, 30_000))
+        .collect();
+    let last = beats.len() - 1;
+    let near = |a: usize, b: usize| (beats[a] - beats[b]).abs() <= 300;
+    let (mut pairs, mut runs) = (0_u32, 0_u32);
+    for a in 0..last {
+        for b in a + 1..last {
+            pairs += u32::from(near(a, b));
+            runs += u32::from(near(a, b) && near(a + 1, b + 1));
+        }
+    }
+    let mean = beats.iter().map(|beat| i64::from(*beat)).sum::<i64>() as f64
+        / (beats.len() as f64 * 10_000.0);
+    let share = f64::from(runs.max(1)) / f64::from(pairs.max(1));
+    let mut ordered = beats.clone();
+    ordered.sort_unstable();
+    let doubled = ordered[ordered.len() / 2] + ordered[last / 2];
+    let cell = |step: &[i32]| {
+        ((step[1] - step[0]) * 80 + doubled)
+            .div_euclid(2 * doubled)
+            .clamp(-12, 12)
+    };
+    let cells: Vec<i32> = beats.windows(2).map(cell).collect();
+    let scattered = cells
+        .windows(2)
+        .filter(|two| two[0].abs().max(two[1].abs()) > 1);
+    let distinct: std::collections::BTreeSet<_> = scattered.collect();
+    RhythmFeatures {
+        entropy: -share.ln() + (2.0_f64 * 300.0 / 10_000.0).ln() - mean.ln(),
+        occupied: distinct.len() as f64 / (cells.len() - 1) as f64,
+    }
+}
+
 /// The features from the definitions, over all readings there ever were.
 fn naive(readings: &[Reading], vital: usize, newest: i64) -> Option<VitalFeatures> {
     let mean_of = |hour: i64| {
@@ -200,6 +244,16 @@ proptest! {
             let features = window.hours().features(0).map(|f| VitalFeatures { deviation_12h: None, ..f });
             prop_assert_eq!(*first.get_or_insert(features), features);
         }
+    }
+
+    #[test]
+    fn a_rhythm_is_described_as_its_definitions_say(beats in beats()) {
+        let mut window = Window::new(Micros(0));
+        for (time, beat) in (1..).zip(&beats) {
+            window.push(Kind::BeatInterval, Micros(time), *beat);
+        }
+        let beats = &beats[beats.len().saturating_sub(BEATS)..];
+        prop_assert_eq!(window.beats().features(), Some(naive_rhythm(beats)));
     }
 
     #[test]

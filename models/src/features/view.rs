@@ -44,6 +44,36 @@ pub(crate) struct VitalHours {
     baseline: Option<i64>,
 }
 
+/// Sums over hours of one vital, each standing for itself or for the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Filled {
+    /// The six newest.
+    newest_six: Sum,
+    /// The six before the newest.
+    six_before: Sum,
+    /// The whole window.
+    all: Sum,
+}
+
+/// A sum of known hours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    sum: i64,
+    count: i64,
+}
+
+impl Sum {
+    const fn add(&mut self, value: i64, known: i64) {
+        self.sum += value;
+        self.count += known;
+    }
+
+    /// Returns the mean, in steps.
+    fn mean(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / (self.count * PARTS) as f64)
+    }
+}
+
 /// What one vital is described by, in steps of its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VitalFeatures {
@@ -102,6 +132,10 @@ impl Hours {
             .is_some_and(|vital| vital.measured.iter().any(Option::is_some))
     }
 
+    pub(crate) const fn vitals(&self) -> &[VitalHours; VITALS.len()] {
+        &self.vitals
+    }
+
     pub(crate) fn vital(&self, index: usize) -> Option<&VitalHours> {
         self.vitals.get(index)
     }
@@ -142,22 +176,24 @@ impl VitalHours {
         moved
     }
 
-    /// Returns the sum and the number of the newest `hours` hours; one that was not measured counts
-    /// as the one before it, and the oldest ones without any are left out.
-    pub(crate) fn filled(&self, skip: usize, hours: usize) -> Option<(i64, i64)> {
-        let mut value = self.before;
-        let (mut sum, mut count) = (0, 0);
+    /// Returns the sums over the window's hours; one that was not measured counts as the one before
+    /// it, and the oldest ones without any are left out. Without branches, as in [`Self::least`].
+    fn filled(&self) -> Filled {
+        let (mut value, mut known) = (self.before.unwrap_or(0), i64::from(self.before.is_some()));
+        let mut filled = Filled::default();
         for (age, measured) in self.measured.iter().enumerate().rev() {
-            value = measured.or(value);
-            if let Some(value) = value
-                && age >= skip
-                && age < skip + hours
-            {
-                sum += value;
-                count += 1;
+            value = measured.unwrap_or(value);
+            known |= i64::from(measured.is_some());
+            // Before the first known hour the value is zero, so the sums need no mask.
+            filled.all.add(value, known);
+            if age < 6 {
+                filled.newest_six.add(value, known);
+            }
+            if (1..7).contains(&age) {
+                filled.six_before.add(value, known);
             }
         }
-        (count > 0).then_some((sum, count))
+        filled
     }
 
     /// Returns each of the window's hours, oldest first; one that was not measured counts as the one
@@ -220,8 +256,8 @@ impl VitalHours {
 
     pub(crate) fn features(&self) -> Option<VitalFeatures> {
         let last = self.last()?;
-        let mean = |(sum, count): (i64, i64)| sum as f64 / (count * PARTS) as f64;
         let steps = |parts: i64| parts as f64 / PARTS as f64;
+        let filled = self.filled();
         // The hour that `last` comes from is not part of what it is compared with.
         let baseline = self
             .measured
@@ -232,14 +268,15 @@ impl VitalHours {
             .fold(self.baseline, |baseline, mean| Some(drift(baseline, *mean)));
         Some(VitalFeatures {
             last: steps(last),
-            mean_6h: mean(self.filled(0, 6)?),
-            mean_12h: mean(self.filled(0, HOURS)?),
+            mean_6h: filled.newest_six.mean()?,
+            mean_12h: filled.all.mean()?,
             deviation_12h: self.deviation(),
             least_12h: steps(self.least(HOURS)?),
             most_12h: steps(self.most(HOURS)?),
-            rise_6h: self
-                .filled(1, 6)
-                .map_or(0.0, |before| steps(last) - mean(before)),
+            rise_6h: filled
+                .six_before
+                .mean()
+                .map_or(0.0, |before| steps(last) - before),
             above_baseline: baseline.map_or(0.0, |baseline| steps(last - baseline)),
         })
     }
