@@ -1,12 +1,11 @@
 //! How well two numbers of the last 128 beats tell an irregular rhythm from a regular one.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, ensure};
-use flate2::read::GzDecoder;
 use pulseward_base::Micros;
 use pulseward_models::{
-    dataset::{Rhythm, RhythmWindow, read_annotations},
+    dataset::{BeatRecord, Rhythm, RhythmWindow, read_records},
     features::{BEATS, RhythmFeatures, Window},
     measure::{auroc, bootstrap, quantile, share},
     rhythm::RhythmModel,
@@ -15,9 +14,6 @@ use pulseward_models::{
 use pulseward_vitals::Kind;
 
 use crate::figure::{Figure, Lines, Target};
-
-/// The recordings' clock.
-const UNITS_A_SECOND: u32 = 360;
 
 pub(crate) fn measure(data: &Path) -> anyhow::Result<Figure> {
     let subjects = load(data)?;
@@ -129,74 +125,31 @@ fn entropy_kept(all: &[(f64, RhythmWindow)]) -> String {
 
 /// A window full of real beats.
 pub(crate) fn some_beats(data: &Path) -> anyhow::Result<Window> {
-    let archive = unpacked(data)?;
     let mut window = Window::new(Micros(0));
-    let record = files(&archive)?
-        .into_iter()
-        .find_map(|(_, file)| read_annotations(file).ok())
-        .context("no record")?;
-    let beats = record.beats.iter().zip(record.beats.iter().skip(1));
-    for (from, to) in beats.take(400) {
-        let tenths = (to - from) * 10_000 / i64::from(UNITS_A_SECOND);
-        let tenths = i32::try_from(tenths).unwrap_or(i32::MAX);
-        window.push(Kind::BeatInterval, Micros(*to), tenths);
+    let record = records(data)?.into_iter().next().context("no record")?;
+    for (time, tenths) in record.1.intervals().take(400) {
+        window.push(Kind::BeatInterval, Micros(time), tenths);
     }
     ensure!(window.beats().len() == BEATS, "too few beats");
     Ok(window)
 }
 
-/// The windows of each subject. Records 201 and 202 are one person's.
+/// The windows of each subject.
 fn load(data: &Path) -> anyhow::Result<BTreeMap<String, Vec<RhythmWindow>>> {
-    let archive = unpacked(data)?;
     let mut subjects: BTreeMap<String, Vec<RhythmWindow>> = BTreeMap::new();
-    for (record, file) in files(&archive)? {
-        let record = if record == "202" { "201" } else { &record };
-        let windows = read_annotations(file)?.windows(UNITS_A_SECOND);
+    for (subject, record) in records(data)? {
         subjects
-            .entry(record.to_owned())
+            .entry(subject)
             .or_default()
-            .extend(windows);
+            .extend(record.windows());
     }
     let count = subjects.len();
     ensure!(count > 40, "only {count} records in the archive");
     Ok(subjects)
 }
 
-fn unpacked(data: &Path) -> anyhow::Result<Vec<u8>> {
+fn records(data: &Path) -> anyhow::Result<Vec<(String, BeatRecord)>> {
     let path = data.join("beats_mitdb/mitdb_atr_hea.tar.gz");
-    let packed = fs::read(&path).with_context(|| format!("couldn't read {}", path.display()))?;
-    let mut archive = Vec::new();
-    GzDecoder::new(packed.as_slice())
-        .take(1 << 26)
-        .read_to_end(&mut archive)?;
-    Ok(archive)
-}
-
-/// The records in a tar archive: name and annotations.
-fn files(archive: &[u8]) -> anyhow::Result<Vec<(String, &[u8])>> {
-    let mut files = Vec::new();
-    let mut rest = archive;
-    while let Some((header, after)) = rest.split_at_checked(512) {
-        let text = |range: std::ops::Range<usize>| {
-            let bytes = header.get(range).unwrap_or_default();
-            String::from_utf8_lossy(bytes)
-                .trim_matches(['\0', ' '])
-                .to_owned()
-        };
-        let name = text(0..100);
-        if name.is_empty() {
-            break;
-        }
-        let size = usize::from_str_radix(&text(124..136), 8).context("a header without a size")?;
-        let padded = size.next_multiple_of(512);
-        let (file, after) = after
-            .split_at_checked(padded)
-            .context("the archive is cut")?;
-        rest = after;
-        let name = Path::new(&name).file_name().and_then(|name| name.to_str());
-        if let Some(record) = name.and_then(|name| name.strip_suffix(".atr")) {
-            files.push((record.to_owned(), file.get(..size).unwrap_or_default()));
-        }
-    }
-    Ok(files)
+    let read = || anyhow::Ok(read_records(&fs::read(&path)?)?);
+    read().with_context(|| format!("couldn't read {}", path.display()))
 }

@@ -28,8 +28,10 @@ pub enum Rhythm {
 }
 
 /// One record: its beats and where its rhythms begin, in units of its clock.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeatRecord {
+    /// How many units its clock has a second; at least one.
+    pub units_a_second: u32,
     /// When each beat came.
     pub beats: Vec<i64>,
     /// When each rhythm began, and which.
@@ -47,10 +49,14 @@ pub struct RhythmWindow {
     pub rhythm: Rhythm,
 }
 
-/// Reads the annotations of a record.
-pub fn read_annotations(bytes: &[u8]) -> Result<BeatRecord, DatasetError> {
+/// Reads the annotations of a record whose clock has so many units a second.
+pub fn read_annotations(bytes: &[u8], units_a_second: u32) -> Result<BeatRecord, DatasetError> {
     let mut reader = Reader::new(bytes);
-    let mut record = BeatRecord::default();
+    let mut record = BeatRecord {
+        units_a_second: units_a_second.max(1),
+        beats: Vec::new(),
+        rhythms: Vec::new(),
+    };
     let mut time = 0_i64;
     let mut rhythm_begins = false;
     let malformed = |_| DatasetError::Malformed;
@@ -101,30 +107,34 @@ fn rhythm_named(text: &[u8]) -> Rhythm {
 }
 
 impl BeatRecord {
-    /// Returns a window for every half minute, given how many units its clock has a second. Paced
-    /// rhythms, and windows before there are enough beats, are left out.
+    /// Returns each interval between beats in tenths of a millisecond, as a sensor shows it, with the
+    /// time at which it ended. A pause is a long interval, not an implausible one.
+    pub fn intervals(&self) -> impl Iterator<Item = (i64, i32)> {
+        let spec = Kind::BeatInterval.spec();
+        let units = i64::from(self.units_a_second.max(1));
+        let pairs = self.beats.iter().zip(self.beats.iter().skip(1));
+        pairs.map(move |(from, to)| {
+            let tenths = to.saturating_sub(*from).saturating_mul(10_000) / units;
+            let tenths = i32::try_from(tenths).unwrap_or(i32::MAX);
+            (*to, tenths.clamp(spec.lowest, spec.highest))
+        })
+    }
+
+    /// Returns a window for every half minute. Paced rhythms, and windows before there are enough
+    /// beats, are left out.
     #[must_use]
-    pub fn windows(&self, units_a_second: u32) -> Vec<RhythmWindow> {
-        let half_minute = i64::from(units_a_second.max(1)) * 30;
+    pub fn windows(&self) -> Vec<RhythmWindow> {
+        let half_minute = i64::from(self.units_a_second.max(1)) * 30;
         let mut window = Window::new(Micros(0));
         let mut next = half_minute;
         let mut seen = Vec::new();
-        let beats = self.beats.iter().zip(self.beats.iter().skip(1));
-        for (from, to) in beats {
-            while *to > next {
+        for (to, tenths) in self.intervals() {
+            while to > next {
                 let rhythm = self.mostly(next - half_minute, next);
                 seen.extend(rhythm.and_then(|rhythm| look(window.beats(), rhythm)));
                 next += half_minute;
             }
-            let tenths =
-                to.saturating_sub(*from).saturating_mul(10_000) / i64::from(units_a_second.max(1));
-            let tenths = i32::try_from(tenths).unwrap_or(i32::MAX);
-            let spec = Kind::BeatInterval.spec();
-            window.push(
-                Kind::BeatInterval,
-                Micros(*to),
-                tenths.clamp(spec.lowest, spec.highest),
-            );
+            window.push(Kind::BeatInterval, Micros(to), tenths);
         }
         seen
     }
@@ -193,7 +203,7 @@ mod tests {
             b"after the end",
         ]
         .concat();
-        let record = read_annotations(&bytes).unwrap();
+        let record = read_annotations(&bytes, 360).unwrap();
         assert_eq!(record.beats, [15, 15 + 65_536 + 7]);
         assert_eq!(
             record.rhythms,
@@ -204,9 +214,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_give_a_record_or_an_error(bytes: Vec<u8>, units: u32) {
-            if let Ok(record) = read_annotations(&bytes) {
+            if let Ok(record) = read_annotations(&bytes, units) {
                 prop_assume!(record.beats.iter().all(|beat| *beat < 100_000));
-                let _seen = record.windows(units);
+                let _seen = record.windows();
             }
         }
     }

@@ -25,6 +25,12 @@ pub enum DatasetError {
     /// The lines of a patient do not stand together, or not in order of time.
     #[error("line {0} is out of order")]
     Order(usize),
+    /// An archive has no annotations.
+    #[error("there are no annotations in the archive")]
+    NoRecords,
+    /// A record without a header, or one that does not tell its clock.
+    #[error("the header of record {0} does not say how fast its clock runs")]
+    NoClock(String),
     /// A binary file does not have the layout it must have.
     #[error("the file is malformed")]
     Malformed,

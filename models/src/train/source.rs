@@ -16,6 +16,8 @@ use crate::{
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 
+const DAY: i64 = 24 * MICROS_PER_HOUR;
+
 /// Returns the pseudonym of the patient whom a file calls `name`.
 #[must_use]
 pub fn pseudonym_of(name: &str) -> Pseudonym {
@@ -104,8 +106,6 @@ pub struct Beats {
     pub name: String,
     /// SHA-256 of its bytes.
     pub digest: Digest,
-    /// The units of the records' clock in a second.
-    pub units_a_second: u32,
     /// The subjects' names with their records.
     pub records: Vec<(String, BeatRecord)>,
 }
@@ -123,24 +123,20 @@ impl TrainingSource for Beats {
         &mut self,
         take: &mut dyn FnMut(TrainingItem),
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let units = i64::from(self.units_a_second.max(1));
-        let micros = |time: i64| Micros(time.saturating_mul(1_000_000) / units);
-        let spec = Kind::BeatInterval.spec();
-        // A subject's records stand one after another, a day apart.
+        // A subject's records stand one after another, each beginning on a day of its own.
         let mut begins: std::collections::BTreeMap<&str, i64> = std::collections::BTreeMap::new();
         for (name, record) in &self.records {
             let patient = pseudonym_of(name);
             let begin = begins.entry(name).or_insert(0);
-            let at = |time: i64| Micros(micros(time).0.saturating_add(*begin));
-            for (from, to) in record.beats.iter().zip(record.beats.iter().skip(1)) {
-                let tenths = to.saturating_sub(*from).saturating_mul(10_000) / units;
-                let value = i32::try_from(tenths).unwrap_or(i32::MAX);
+            let units = i64::from(record.units_a_second.max(1));
+            let micros = |time: i64| time.saturating_mul(1_000_000) / units;
+            let at = |time: i64| Micros(micros(time).saturating_add(*begin));
+            for (time, value) in record.intervals() {
                 take(TrainingItem::Reading(TrainingReading {
                     patient,
-                    time: at(*to),
+                    time: at(time),
                     kind: Kind::BeatInterval,
-                    // A pause is a long interval, not an implausible one.
-                    value: value.clamp(spec.lowest, spec.highest),
+                    value,
                     batch: None,
                 }));
             }
@@ -162,7 +158,8 @@ impl TrainingSource for Beats {
                     author,
                 }));
             }
-            *begin += 24 * MICROS_PER_HOUR;
+            let days = micros(last).div_euclid(DAY).saturating_add(1);
+            *begin = begin.saturating_add(days.saturating_mul(DAY));
         }
         Ok(())
     }

@@ -1,26 +1,19 @@
 //! Files of studies as sources to train on.
 
-use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, bail, ensure};
-use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use pulseward_base::{Micros, Pseudonym, bytes::unhex};
 use pulseward_crypto::hash::sha256;
 use pulseward_models::{
     anchor::Constancy,
-    dataset::{BeatRecord, plain_text, read_annotations, read_hourly},
+    dataset::{plain_text, read_hourly, read_records},
     train::{Beats, Cohort, Line, Pool, Progress, Selection, Settings, Stays, Step, pseudonym_of},
 };
 use pulseward_vitals::{Kind, training::TrainingSource};
 
 use super::args::{DataArgs, FitArgs};
-
-/// The most bytes of an archive once unpacked.
-const MOST_BYTES: u64 = 1 << 28;
-
-/// The clock of the annotated recordings, in units a second.
-const UNITS_A_SECOND: u32 = 360;
 
 /// Reads all files and gathers what is selected.
 pub(super) fn gather(args: &DataArgs) -> anyhow::Result<Pool> {
@@ -52,11 +45,11 @@ pub(super) fn source(path: &Path) -> anyhow::Result<Box<dyn TrainingSource>> {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let digest = sha256(&[&bytes]);
     if name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-        let records = beats(&bytes).with_context(|| format!("couldn't read {}", path.display()))?;
+        let records =
+            read_records(&bytes).with_context(|| format!("couldn't read {}", path.display()))?;
         return Ok(Box::new(Beats {
             name,
             digest,
-            units_a_second: UNITS_A_SECOND,
             records,
         }));
     }
@@ -67,48 +60,6 @@ pub(super) fn source(path: &Path) -> anyhow::Result<Box<dyn TrainingSource>> {
         digest,
         patients,
     }))
-}
-
-/// The annotations in an archive, by subject. Records 201 and 202 of the MIT-BIH database are one's.
-fn beats(bytes: &[u8]) -> anyhow::Result<Vec<(String, BeatRecord)>> {
-    let mut archive = Vec::new();
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        MultiGzDecoder::new(bytes)
-            .take(MOST_BYTES)
-            .read_to_end(&mut archive)?;
-    } else {
-        archive.extend_from_slice(bytes);
-    }
-    let mut records = Vec::new();
-    let mut rest = archive.as_slice();
-    while let Some((header, after)) = rest.split_at_checked(512) {
-        let text = |from: usize, to: usize| {
-            let field = header.get(from..to).unwrap_or_default();
-            String::from_utf8_lossy(field)
-                .trim_matches(['\0', ' '])
-                .to_owned()
-        };
-        let name = text(0, 100);
-        if name.is_empty() {
-            break;
-        }
-        let size = usize::from_str_radix(&text(124, 136), 8).context("a header without a size")?;
-        let (file, after) = after
-            .split_at_checked(size.next_multiple_of(512))
-            .context("the archive is cut")?;
-        rest = after;
-        let file_name = Path::new(&name).file_name().and_then(|name| name.to_str());
-        if let Some(record) = file_name.and_then(|name| name.strip_suffix(".atr")) {
-            let subject = if record == "202" { "201" } else { record };
-            let annotations = read_annotations(file.get(..size).unwrap_or_default())?;
-            records.push((subject.to_owned(), annotations));
-        }
-    }
-    ensure!(
-        !records.is_empty(),
-        "there are no annotations in the archive"
-    );
-    Ok(records)
 }
 
 fn selection(args: &DataArgs) -> anyhow::Result<Selection> {
