@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pulseward_models::{
-    additive::{Additive, Basis, fit, fit_change, fit_rising},
+    additive::{Additive, Basis, RisingSettings, fit, fit_change, fit_rising},
     anchor::Constancy,
     features::Hours,
     linfa_wall::LogisticSettings,
@@ -153,7 +153,7 @@ const WINDOWS_A_PATIENT: usize = 24;
 fn curves(study: &Study, all: bool, rising: bool) -> anyhow::Result<Additive> {
     let rows = trained(study, all).into_iter().flat_map(chosen);
     Ok(if rising {
-        fit_rising(&Basis::monotone(), rows, SETTINGS)?
+        fit_rising(rows, RisingSettings::default())?
     } else {
         fit(&Basis::full(), rows, SETTINGS)?
     })

@@ -3,14 +3,17 @@
 //! A curve is a straight line between fixed knots. So every contribution can be drawn and told, and
 //! over an interval its least and most are at the interval's ends or at a knot inside: bounds on the
 //! sum follow without search. Where all curves rise with alarm and every feature is monotone in its
-//! readings, the bounds are exact corners; otherwise they are sound, not tight.
+//! readings, the bounds are exact corners, but for a vital with curves both ways; otherwise they are sound,
+//! not tight.
 //!
 //! A *change* score is such a sum too: a curve of the last hour, less a share of the same curve's mean
 //! height over the window's hours. It alarms when risk has risen, not when it is high.
 
 mod fit;
+mod rising;
 
-pub use fit::{Basis, fit, fit_change, fit_rising};
+pub use fit::{Basis, fit, fit_change};
+pub use rising::{RisingSettings, fit_rising};
 
 use std::cell::OnceCell;
 
@@ -150,7 +153,8 @@ impl Additive {
     }
 
     /// Returns bounds on the score when every reading held for `hold` may be off by `quarters`
-    /// quarters of its sensor's error. Exact when [`Additive::is_rising`], else sound only.
+    /// quarters of its sensor's error. Exact when [`Additive::is_rising`] and no vital has curves both
+    /// ways, else sound only.
     #[must_use]
     pub fn within_error(&self, hours: &Hours, hold: Hold, quarters: u16) -> (f64, f64) {
         let moved = |sign: i64| -> [VitalHours; VITALS.len()] {
@@ -173,7 +177,7 @@ impl Additive {
     }
 
     /// Returns whether every curve goes one way and looks at something monotone, so that two corners
-    /// are exact bounds.
+    /// bound each.
     #[must_use]
     pub fn is_rising(&self) -> bool {
         self.curves.iter().all(|curve| {

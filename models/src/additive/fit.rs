@@ -1,11 +1,11 @@
-//! Fitting the curves: logistic regressions on fixed bases.
+//! Fitting curves of any shape: logistic regressions on fixed bases.
 
 use std::borrow::Borrow;
 
 use super::{Additive, Curve, Looks};
 use crate::{
     features::{Hours, VITALS},
-    linfa_wall::{FitError, Linear, LogisticSettings, Rows, logistic},
+    linfa_wall::{FitError, LogisticSettings, Rows, logistic},
 };
 
 /// A fixed list of curves without their heights.
@@ -29,9 +29,6 @@ const SPREAD: [f64; VITALS.len()] = [170.0, 25.0, 50.0, 70.0, 220.0, 150.0, 130.
 const CHANGES: [f64; 7] = [-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0];
 const DEVIATIONS: [f64; 7] = [0.0, 0.15, 0.35, 0.6, 1.0, 1.6, 2.5];
 
-/// Whether a high value of the vital is the alarming one.
-const HIGH_ALARMS: [bool; VITALS.len()] = [true, false, true, true, false, false, false];
-
 impl Basis {
     /// Every number there is to look at.
     #[must_use]
@@ -51,18 +48,6 @@ impl Basis {
     /// The newest hour alone.
     fn last() -> Self {
         Self::of(&[Looks::Last])
-    }
-
-    /// What is monotone in each reading.
-    #[must_use]
-    pub fn monotone() -> Self {
-        Self::of(&[
-            Looks::Last,
-            Looks::Mean6h,
-            Looks::Mean12h,
-            Looks::Least12h,
-            Looks::Most12h,
-        ])
     }
 
     fn of(looks: &[Looks]) -> Self {
@@ -108,32 +93,6 @@ impl Basis {
                 }
             }
         });
-        row
-    }
-
-    /// Describes a window by how far each value has climbed between each two knots, in the alarming
-    /// direction: weights that are not negative make curves that only rise with alarm.
-    fn ramps(&self, hours: &Hours) -> Vec<f64> {
-        let mut row = Vec::with_capacity(self.columns());
-        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
-        for (vital, look, knots) in &self.0 {
-            let value = features
-                .get(*vital)
-                .copied()
-                .flatten()
-                .and_then(|f| look.at(&f));
-            let high = HIGH_ALARMS.get(*vital).copied().unwrap_or(true);
-            for pair in knots.windows(2) {
-                let &[from, to] = pair else { continue };
-                let climbed =
-                    value.map_or(0.0, |value| ((value - from) / (to - from)).clamp(0.0, 1.0));
-                row.push(match value {
-                    None => 0.0,
-                    Some(_) if high => climbed,
-                    Some(_) => 1.0 - climbed,
-                });
-            }
-        }
         row
     }
 
@@ -218,136 +177,4 @@ pub fn fit_change<H: Borrow<Hours>>(
         .collect();
     curves.extend(before);
     Additive::new(curves, (1.0 - share) * now.intercept, 0.0).ok_or(FitError::Wrong)
-}
-
-/// The most rounds of letting climbs in.
-const MOST_ROUNDS: usize = 24;
-
-/// How many climbs come in at once: those whose weights would lower the loss fastest.
-const AT_ONCE: usize = 4;
-
-/// By how much the summed loss must fall for each unit of a weight that comes in.
-const LEAST_GAIN: f64 = 1.0;
-
-/// Fits curves that only rise with alarm: the ridge regression over weights that are not negative, by
-/// active sets. Each round lets in the climbs that gain most, fits those that count without a bound,
-/// and lets go what would fall; it ends when nothing gains any more.
-pub fn fit_rising<H: Borrow<Hours>>(
-    basis: &Basis,
-    rows: impl IntoIterator<Item = (H, bool)>,
-    settings: LogisticSettings,
-) -> Result<Additive, FitError> {
-    let (described, events): (Vec<_>, Vec<_>) = rows
-        .into_iter()
-        .map(|(hours, event)| (basis.ramps(hours.borrow()), event))
-        .unzip();
-    let share = events.iter().filter(|event| **event).count() as f64 / events.len() as f64;
-    let mut kept = vec![false; described.first().map_or(0, Vec::len)];
-    let mut linear = Linear {
-        weights: vec![],
-        intercept: (share / (1.0 - share)).ln(),
-    };
-    for _ in 0..MOST_ROUNDS {
-        let gains = gains(&described, &events, &kept, &linear);
-        let mut best: Vec<(usize, f64)> = gains.into_iter().enumerate().collect();
-        best.retain(|(column, gain)| *gain > LEAST_GAIN && kept.get(*column) == Some(&false));
-        best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        if best.is_empty() {
-            break;
-        }
-        for (column, _) in best.into_iter().take(AT_ONCE) {
-            if let Some(kept) = kept.get_mut(column) {
-                *kept = true;
-            }
-        }
-        linear = fit_not_falling(&described, &events, &mut kept, settings)?;
-    }
-    rising(basis, &linear, &kept)
-}
-
-/// Fits what is kept and lets go of what falls, until nothing does.
-fn fit_not_falling(
-    described: &[Vec<f64>],
-    events: &[bool],
-    kept: &mut [bool],
-    settings: LogisticSettings,
-) -> Result<Linear, FitError> {
-    loop {
-        let linear = fit_kept(described, events, kept, settings)?;
-        if linear.weights.iter().all(|weight| *weight >= 0.0) {
-            return Ok(linear);
-        }
-        let mut weights = linear.weights.iter();
-        for kept in kept.iter_mut().filter(|kept| **kept) {
-            *kept = weights.next().is_some_and(|weight| *weight >= 0.0);
-        }
-    }
-}
-
-fn fit_kept(
-    described: &[Vec<f64>],
-    events: &[bool],
-    kept: &[bool],
-    settings: LogisticSettings,
-) -> Result<Linear, FitError> {
-    let mut matrix = Rows::new(kept.iter().filter(|kept| **kept).count());
-    let mut left = Vec::new();
-    for row in described {
-        left.clear();
-        left.extend(only(row, kept));
-        matrix.push(&left);
-    }
-    logistic(matrix, events, settings)
-}
-
-fn only<'a>(row: &'a [f64], kept: &'a [bool]) -> impl Iterator<Item = f64> + 'a {
-    let pairs = row.iter().zip(kept);
-    pairs.filter(|pair| *pair.1).map(|pair| *pair.0)
-}
-
-/// Returns how fast the loss falls when each column's weight rises from zero.
-fn gains(described: &[Vec<f64>], events: &[bool], kept: &[bool], linear: &Linear) -> Vec<f64> {
-    let mut gains = vec![0.0; kept.len()];
-    for (row, event) in described.iter().zip(events) {
-        let terms = only(row, kept).zip(&linear.weights);
-        let score: f64 = terms.map(|(value, weight)| value * weight.max(0.0)).sum();
-        let chance = 1.0 / (1.0 + (-score - linear.intercept).exp());
-        let surprise = f64::from(u8::from(*event)) - chance;
-        for (gain, value) in gains.iter_mut().zip(row) {
-            *gain += surprise * value;
-        }
-    }
-    gains
-}
-
-/// Turns weights of climbs into curves; one that still falls counts nothing.
-fn rising(basis: &Basis, linear: &Linear, kept: &[bool]) -> Result<Additive, FitError> {
-    let mut weights = linear.weights.iter();
-    let mut climbs = kept.iter().map(|kept| {
-        if *kept {
-            weights.next().map_or(0.0, |weight| weight.max(0.0))
-        } else {
-            0.0
-        }
-    });
-    let curves = basis.0.iter().map(|(vital, looks, knots)| {
-        let steps: Vec<f64> = climbs
-            .by_ref()
-            .take(knots.len().saturating_sub(1))
-            .collect();
-        let high = HIGH_ALARMS.get(*vital).copied().unwrap_or(true);
-        let heights = knots.iter().enumerate().map(|(index, knot)| {
-            // A high value has climbed the steps before it; a low one those after it.
-            let (before, after) = steps.split_at_checked(index).unwrap_or((&steps, &[]));
-            let climbed: f64 = if high { before } else { after }.iter().sum();
-            (*knot, climbed)
-        });
-        Curve {
-            vital: *vital,
-            looks: *looks,
-            knots: heights.collect(),
-            missing: 0.0,
-        }
-    });
-    Additive::new(curves.collect(), linear.intercept, 0.0).ok_or(FitError::Wrong)
 }

@@ -51,13 +51,13 @@ fn cohort() -> Vec<(Hours, bool)> {
 fn fitted(rising: bool) -> Additive {
     let cohort = cohort();
     let rows = cohort.iter().map(|(hours, event)| (hours, *event));
-    let settings = LogisticSettings {
-        ridge: 5.0,
-        ..Default::default()
-    };
     if rising {
-        fit_rising(&Basis::monotone(), rows, settings).unwrap()
+        fit_rising(rows, RisingSettings::default()).unwrap()
     } else {
+        let settings = LogisticSettings {
+            ridge: 5.0,
+            ..Default::default()
+        };
         fit(&Basis::full(), rows, settings).unwrap()
     }
 }
@@ -127,6 +127,46 @@ fn curves_that_must_rise_do() {
             .collect::<Vec<_>>(),
     );
     assert!(area.unwrap() > 0.9, "{area:?}");
+}
+
+#[test]
+fn a_fit_of_rising_curves_is_the_same_to_the_byte_every_time() {
+    let (first, second) = (fitted(true), fitted(true));
+    let bits = |model: &Additive| -> Vec<u64> {
+        let knots = model.curves().iter().flat_map(|curve| &curve.knots);
+        let heights = knots.map(|knot| knot.1.to_bits());
+        heights.chain([model.intercept().to_bits()]).collect()
+    };
+    assert_eq!(bits(&first), bits(&second));
+}
+
+#[test]
+fn the_corners_of_rising_curves_are_reached() {
+    let model = fitted(true);
+    let alarms_high = [true, false, true, true, false, false, false];
+    let mut draws = Draws::new(11);
+    for _ in 0..40 {
+        let (mut readings, _) = hours(&mut draws, 0.5);
+        // Temperature has curves both ways, so its bounds are sound only.
+        readings.retain(|reading| VITALS[reading.0] != pulseward_vitals::Kind::Temperature);
+        let (low, high) = model.within_error(&watch(&readings), Hold::WholeStay, 2);
+        for (end, towards) in [(high, 1), (low, -1)] {
+            let moved = readings.iter().map(|&(vital, hour, value)| {
+                let sign = if alarms_high[vital] {
+                    towards
+                } else {
+                    -towards
+                };
+                (
+                    vital,
+                    hour,
+                    value + sign * VITALS[vital].spec().sensor_error / 2,
+                )
+            });
+            let score = model.score(&watch(&moved.collect::<Vec<_>>()));
+            assert!((score - end).abs() < 1e-9, "{score} {end}");
+        }
+    }
 }
 
 #[test]
