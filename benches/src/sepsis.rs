@@ -131,20 +131,24 @@ pub(crate) fn deterioration(study: &Study, rising: bool) -> anyhow::Result<Addit
     curves(study, true, rising)
 }
 
-/// How much of the last twelve hours' risk the change score takes off.
-const CHANGE_SHARE: f64 = 0.7;
+/// How much of the last twelve hours' risk the change score takes off, and how its curves are fitted.
+const CHANGE_SHARE: f64 = 0.85;
+const CHANGE_SETTINGS: LogisticSettings = LogisticSettings {
+    ridge: 20.0,
+    ..SETTINGS
+};
 
 /// The curves that tell when risk has risen, fitted on all but the judged or on the first 4,000.
 pub(crate) fn change(study: &Study, all: bool) -> anyhow::Result<Additive> {
     let rows = trained(study, all).into_iter().flat_map(chosen);
-    Ok(fit_change(CHANGE_SHARE, rows, SETTINGS)?)
+    Ok(fit_change(CHANGE_SHARE, rows, CHANGE_SETTINGS)?)
 }
 
 /// Both on a thousand patients, for whoever only wants to know what they cost.
 pub(crate) fn curves_small(study: &Study) -> anyhow::Result<[Additive; 2]> {
     let rows = || study.train().iter().take(1_000).flat_map(chosen);
     let risk = fit(&Basis::full(), rows(), SETTINGS)?;
-    Ok([risk, fit_change(CHANGE_SHARE, rows(), SETTINGS)?])
+    Ok([risk, fit_change(CHANGE_SHARE, rows(), CHANGE_SETTINGS)?])
 }
 
 /// So many windows of each patient train, chosen by chance that knows the patient alone.

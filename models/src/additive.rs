@@ -6,8 +6,8 @@
 //! readings, the bounds are exact corners, but for a vital with curves both ways; otherwise they are sound,
 //! not tight.
 //!
-//! A *change* score is such a sum too: a curve of the last hour, less a share of the same curve's mean
-//! height over the window's hours. It alarms when risk has risen, not when it is high.
+//! A *change* score is such a sum too: a curve's mean height over the last three hours, less a share of
+//! its mean height over all of the window's. It alarms when risk has risen, not when it is high.
 
 mod fit;
 mod rising;
@@ -17,7 +17,7 @@ pub use rising::{RisingSettings, fit_rising};
 
 use std::cell::OnceCell;
 
-use crate::features::{Hold, Hours, PARTS, VITALS, VitalFeatures, VitalHours};
+use crate::features::{HOURS, Hold, Hours, PARTS, VITALS, VitalFeatures, VitalHours};
 
 /// What a curve looks at in its vital.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,11 +41,13 @@ pub enum Looks {
     /// Each of the last twelve hours, standing for itself or for the one before: the curve's mean
     /// height over them counts.
     EachHour,
+    /// The same of the last three.
+    NewestHours,
 }
 
 impl Looks {
     /// All of them; an artefact names them by their place here.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Last,
         Self::Mean6h,
         Self::Mean12h,
@@ -55,6 +57,7 @@ impl Looks {
         Self::Rise6h,
         Self::AboveBaseline,
         Self::EachHour,
+        Self::NewestHours,
     ];
 
     /// Returns the one number it sees, in steps.
@@ -69,7 +72,16 @@ impl Looks {
             Self::Most12h => Some(features.most_12h),
             Self::Rise6h => Some(features.rise_6h),
             Self::AboveBaseline => Some(features.above_baseline),
-            Self::EachHour => None,
+            Self::EachHour | Self::NewestHours => None,
+        }
+    }
+
+    /// Returns how many hours it sees one by one, if it does.
+    const fn hours(self) -> Option<usize> {
+        match self {
+            Self::EachHour => Some(HOURS),
+            Self::NewestHours => Some(3),
+            _ => None,
         }
     }
 
@@ -78,7 +90,11 @@ impl Looks {
     pub const fn is_monotone(self) -> bool {
         !matches!(
             self,
-            Self::Deviation12h | Self::Rise6h | Self::AboveBaseline | Self::EachHour
+            Self::Deviation12h
+                | Self::Rise6h
+                | Self::AboveBaseline
+                | Self::EachHour
+                | Self::NewestHours
         )
     }
 }
@@ -270,18 +286,18 @@ impl Curve {
         let Some(vital) = seen.vital(self.vital) else {
             return self.missing;
         };
-        if self.looks == Looks::EachHour {
-            return self.mean_height(vital.hours).unwrap_or(self.missing);
+        if let Some(hours) = self.looks.hours() {
+            return self.mean_height(vital.hours, hours).unwrap_or(self.missing);
         }
         let value = vital.at(self.looks);
         value.map_or(self.missing, |value| self.height(value))
     }
 
-    /// Returns its mean height over the window's hours. Most hours stand in for others, so a height
-    /// is looked up only where the value is another.
-    fn mean_height(&self, hours: &VitalHours) -> Option<f64> {
+    /// Returns its mean height over the newest hours. Most hours stand in for others, so a height is
+    /// looked up only where the value is another.
+    fn mean_height(&self, hours: &VitalHours, newest: usize) -> Option<f64> {
         let mut known = None;
-        let heights = hours.each_filled().map(|value| match known {
+        let heights = hours.each_filled(newest).map(|value| match known {
             Some((same, height)) if same == value => height,
             _ => {
                 let height = self.height(steps(value));
@@ -295,13 +311,13 @@ impl Curve {
     /// Returns the least and most it adds between two ends: everything as low as it can be, as it is,
     /// and as high as it can be.
     fn within(&self, [down, true_, up]: &[Seen<'_>; 3], quarters: u16) -> (f64, f64) {
-        if self.looks == Looks::EachHour {
+        if let Some(newest) = self.looks.hours() {
             let hours = |seen: &Seen<'_>| Some(*seen.vital(self.vital)?.hours);
             let Some((low, high)) = hours(down).zip(hours(up)) else {
                 return (self.missing, self.missing);
             };
             let between = || {
-                let ends = low.each_filled().zip(high.each_filled());
+                let ends = low.each_filled(newest).zip(high.each_filled(newest));
                 ends.map(|(from, to)| self.between(steps(from), steps(to)))
             };
             let least = mean(between().map(|ends| ends.0));

@@ -256,17 +256,21 @@ fn curves_of(
         ("over_author_cap".to_owned(), left_out.len() as f64),
         ("windows".to_owned(), rows.len() as f64),
     ];
-    let ridge = LogisticSettings {
-        ridge: settings.ridge,
+    let ridge = match line {
+        Line::Change => settings.change_ridge,
+        _ => settings.ridge,
+    };
+    let fitting = LogisticSettings {
+        ridge,
         steps: settings.steps,
         tolerance: settings.tolerance,
     };
     let rows = rows.iter().map(|(hours, event)| (hours, *event));
     let model = if line == Line::Change {
-        let model = fit_change(settings.change_share, rows, ridge)?;
+        let model = fit_change(settings.change_share, rows, fitting)?;
         model.with_threshold(settings.change_threshold)
     } else {
-        let model = fit_curves(&Basis::full(), rows, ridge)?;
+        let model = fit_curves(&Basis::full(), rows, fitting)?;
         model.with_threshold(settings.deterioration_threshold)
     };
     see(Progress {

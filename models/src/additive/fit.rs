@@ -151,8 +151,8 @@ pub fn fit<H: Borrow<Hours>>(
     Additive::new(curves.collect(), linear.intercept, 0.0).ok_or(FitError::Wrong)
 }
 
-/// Fits a change score: curves of the newest hour, less `share` of their mean height over the last
-/// twelve hours. What is missing adds nothing to either.
+/// Fits a change score: curves are fitted to the newest hour; their mean height over the last three
+/// hours counts, less `share` of that over the last twelve. What is missing adds nothing to either.
 pub fn fit_change<H: Borrow<Hours>>(
     share: f64,
     rows: impl IntoIterator<Item = (H, bool)>,
@@ -163,6 +163,9 @@ pub fn fit_change<H: Borrow<Hours>>(
     }
     let now = fit(&Basis::last(), rows, settings)?;
     let mut curves = now.curves;
+    for curve in &mut curves {
+        curve.looks = Looks::NewestHours;
+    }
     let before: Vec<Curve> = curves
         .iter()
         .map(|curve| Curve {

@@ -197,8 +197,9 @@ impl Column {
     }
 
     fn push(&mut self, climbed: Option<f64>) -> Result<(), FitError> {
-        // `abs() <= LARGEST` is false for NaN.
-        if climbed.is_some_and(|climbed| !(climbed.abs() <= LARGEST)) {
+        // Neither is NaN.
+        let small = climbed.is_none_or(|climbed| climbed.abs() <= LARGEST);
+        if !small {
             return Err(FitError::NotFinite);
         }
         if self.places.len() >= MOST_ROWS {

@@ -74,7 +74,7 @@ fn a_change_score_tells_a_rise_from_a_long_illness() {
     assert!(model.is_change() && !model.is_rising() && !fitted(false).is_change());
     let score = |before: i32, now: i32| {
         let readings: Vec<_> = (0..14)
-            .map(|hour| (0, hour, if hour < 12 { before } else { now }))
+            .map(|hour| (0, hour, if hour < 11 { before } else { now }))
             .collect();
         model.score(&watch(&readings))
     };
@@ -82,7 +82,7 @@ fn a_change_score_tells_a_rise_from_a_long_illness() {
     assert!(score(700, 1_250) > score(700, 700) + 0.1);
     // A curve's mean height over twelve equal hours is its height.
     let told = score(1_250, 1_250) - score(700, 700);
-    let [now, before] = [Looks::Last, Looks::EachHour].map(|looks| {
+    let [now, before] = [Looks::NewestHours, Looks::EachHour].map(|looks| {
         let curve = model
             .curves()
             .iter()

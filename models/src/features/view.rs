@@ -196,13 +196,14 @@ impl VitalHours {
         filled
     }
 
-    /// Returns each of the window's hours, oldest first; one that was not measured counts as the one
+    /// Returns each of the newest `hours` hours, oldest first; one that was not measured counts as the one
     /// before it, and the oldest ones without any are left out.
-    pub(crate) fn each_filled(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn each_filled(&self, hours: usize) -> impl Iterator<Item = i64> {
         let mut value = self.before;
-        self.measured.iter().rev().filter_map(move |measured| {
+        let ages = self.measured.iter().enumerate().rev();
+        ages.filter_map(move |(age, measured)| {
             value = measured.or(value);
-            value
+            value.filter(|_| age < hours)
         })
     }
 

@@ -102,13 +102,15 @@ pub struct Settings {
     pub deterioration_threshold: f64,
     /// Where the change model alerts.
     pub change_threshold: f64,
-    /// How much of the last twelve hours' risk it takes off the risk now.
+    /// How much of the last twelve hours' risk it takes off the risk of the last three.
     pub change_share: f64,
+    /// The ridge of its curves.
+    pub change_ridge: f64,
     /// Where the rhythm model alerts: logarithm of odds.
     pub rhythm_threshold: f64,
     /// How many windows of a patient train the curves.
     pub windows_a_patient: usize,
-    /// The curves' ridge.
+    /// The ridge of the deterioration model's curves.
     pub ridge: f64,
     /// The most steps of their solver.
     pub steps: u64,
@@ -131,8 +133,9 @@ impl Default for Settings {
             parts: 201,
             gaussians_threshold: 5.5,
             deterioration_threshold: -3.1,
-            change_threshold: -0.65,
-            change_share: 0.7,
+            change_threshold: -0.18,
+            change_share: 0.85,
+            change_ridge: 20.0,
             rhythm_threshold: 0.0,
             windows_a_patient: 24,
             ridge: 100.0,
@@ -254,9 +257,9 @@ impl Settings {
                 ("parts", self.parts.to_string()),
                 ("threshold", self.gaussians_threshold.to_string()),
             ],
-            Line::Deterioration => self.of_curves(self.deterioration_threshold),
+            Line::Deterioration => self.of_curves(self.deterioration_threshold, self.ridge),
             Line::Change => {
-                let mut told = self.of_curves(self.change_threshold);
+                let mut told = self.of_curves(self.change_threshold, self.change_ridge);
                 told.push(("change_share", self.change_share.to_string()));
                 told
             }
@@ -264,10 +267,10 @@ impl Settings {
         }
     }
 
-    fn of_curves(&self, threshold: f64) -> Vec<(&'static str, String)> {
+    fn of_curves(&self, threshold: f64, ridge: f64) -> Vec<(&'static str, String)> {
         vec![
             ("positives_an_author", self.positives_an_author.to_string()),
-            ("ridge", self.ridge.to_string()),
+            ("ridge", ridge.to_string()),
             ("steps", self.steps.to_string()),
             ("threshold", threshold.to_string()),
             ("tolerance", self.tolerance.to_string()),
