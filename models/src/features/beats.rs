@@ -222,11 +222,13 @@ const SIDE: usize = 2 * CELLS as usize + 1;
 fn occupied(beats: &[u16]) -> f64 {
     let median_doubled = f64::from(median_doubled(beats));
     // The cell is the difference over 5 % of the median, to the nearest whole number, counted from the
-    // plot's side. Both numbers of the quotient are small and whole, so it is never rounded past one.
+    // plot's side: a quotient of two small whole numbers, rounded down. It is either whole or farther
+    // than a hair from being so, and a product with the inverse is off by far less than a hair.
+    const HAIR: f64 = 1e-9;
+    let (inverse, side) = (0.5 / median_doubled, f64::from(CELLS));
     let cell = |a: u16, b: u16| {
         let difference = f64::from(i32::from(b) - i32::from(a));
-        let cells = (difference * 80.0 + median_doubled) / (2.0 * median_doubled);
-        let side = f64::from(CELLS);
+        let cells = (difference * 80.0 + median_doubled) * inverse + HAIR;
         (cells.clamp(-side, side) + side) as u32
     };
     let middle = |cell: u32| cell.abs_diff(CELLS) <= 1;
@@ -250,8 +252,15 @@ fn occupied(beats: &[u16]) -> f64 {
 /// Returns twice the median, so that an even count needs no half. All intervals are positive.
 fn median_doubled(beats: &[u16]) -> u32 {
     let middle = beats.len() / 2;
-    let lower = middle - usize::from(beats.len().is_multiple_of(2));
-    u32::from(ranked(beats, middle)) + u32::from(ranked(beats, lower))
+    let upper = ranked(beats, middle);
+    let below = beats.iter().map(|beat| u16::from(*beat < upper));
+    let lower = if beats.len().is_multiple_of(2) && usize::from(below.sum::<u16>()) == middle {
+        let below = beats.iter().filter(|beat| **beat < upper);
+        below.max().copied().unwrap_or(upper)
+    } else {
+        upper
+    };
+    u32::from(upper) + u32::from(lower)
 }
 
 /// Returns the beat that `rank` others do not exceed: the least number that more than so many do not.
