@@ -50,9 +50,7 @@ async fn b6_a_detector_killed_at_200_points_says_the_same_to_the_byte() {
         }
         // From before the take-over ends to after a checkpoint or two.
         let life = Duration::from_micros(50 + kill * 37 % 9000);
-        let running = world.detector(CancellationToken::new()).await;
-        // A detector that is killed has no time to say why.
-        let _killed = tokio::time::timeout(life, running).await.is_err();
+        world.kill_after(life).await;
     }
     for _ in 0..40 {
         world.pass().await;

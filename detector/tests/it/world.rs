@@ -216,6 +216,24 @@ impl World {
         self.detector_with(drive, &Registry::new(), stop).await
     }
 
+    /// Lets a detector live for so long and kills it. As of a process that is killed nothing of it goes
+    /// on: an entry that it had handed over may still land, but none that it would have made next.
+    /// Whoever goes on is a zombie, which other tests raise.
+    pub async fn kill_after(&self, life: Duration) {
+        let detector = self.detector(CancellationToken::new()).await;
+        let lived = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_time()
+                .build()
+                .unwrap();
+            // A detector that is killed has no time to say why.
+            let _killed = runtime.block_on(async { tokio::time::timeout(life, detector).await });
+            // Dropped, the runtime has let go of every task.
+        });
+        lived.await.unwrap();
+    }
+
     /// Starts a detector of one partition alone.
     pub async fn detector_of(
         &self,
@@ -261,8 +279,11 @@ impl World {
     /// Runs a detector until everything has been said, then stops it in order.
     pub async fn finish(&self) {
         let stop = CancellationToken::new();
-        let running = tokio::spawn(self.detector(stop.clone()).await);
-        self.until_said().await;
+        let mut running = tokio::spawn(self.detector(stop.clone()).await);
+        tokio::select! {
+            () = self.until_said() => {}
+            ended = &mut running => panic!("it ended by itself: {ended:?}"),
+        }
         stop.cancel();
         running.await.unwrap().unwrap();
     }
@@ -278,9 +299,14 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), said)
+        if tokio::time::timeout(Duration::from_secs(60), said)
             .await
-            .expect("the detector keeps up");
+            .is_err()
+        {
+            let feed = self.log.bounds(Topic::Feed, PARTITION).await.unwrap();
+            let record = self.as_of().await;
+            panic!("the detector does not keep up: the record stands at {record:?} of {feed:?}");
+        }
     }
 
     async fn as_of(&self) -> Option<Position> {
