@@ -249,7 +249,6 @@ struct Seen<'a>([Option<SeenVital<'a>>; VITALS.len()]);
 /// A vital that is known: its hours, and what describes them once a curve asks for it.
 struct SeenVital<'a> {
     hours: &'a VitalHours,
-    last: i64,
     features: OnceCell<Option<VitalFeatures>>,
 }
 
@@ -265,17 +264,13 @@ impl<'a> Seen<'a> {
 
 impl<'a> SeenVital<'a> {
     fn of(hours: &'a VitalHours) -> Option<Self> {
-        Some(Self {
-            last: hours.last()?,
+        hours.last().map(|_| Self {
             hours,
             features: OnceCell::new(),
         })
     }
 
     fn at(&self, looks: Looks) -> Option<f64> {
-        if looks == Looks::Last {
-            return Some(steps(self.last));
-        }
         let features = self.features.get_or_init(|| self.hours.features());
         looks.at(features.as_ref()?)
     }
@@ -312,12 +307,12 @@ impl Curve {
     /// and as high as it can be.
     fn within(&self, [down, true_, up]: &[Seen<'_>; 3], quarters: u16) -> (f64, f64) {
         if let Some(newest) = self.looks.hours() {
-            let hours = |seen: &Seen<'_>| Some(*seen.vital(self.vital)?.hours);
-            let Some((low, high)) = hours(down).zip(hours(up)) else {
+            let Some((low, high)) = down.vital(self.vital).zip(up.vital(self.vital)) else {
                 return (self.missing, self.missing);
             };
             let between = || {
-                let ends = low.each_filled(newest).zip(high.each_filled(newest));
+                let low = low.hours.each_filled(newest);
+                let ends = low.zip(high.hours.each_filled(newest));
                 ends.map(|(from, to)| self.between(steps(from), steps(to)))
             };
             let least = mean(between().map(|ends| ends.0));

@@ -231,68 +231,18 @@ async fn a24_a_gap_in_a_writers_entries_is_told_with_the_entry_behind_it() {
         log.append(entry).await.unwrap();
     }
     // The altered copy: the same log id, because a journal is copied, cut and written again.
-    let cut = CutBackend {
+    let cut = testing::Filtered {
         inner: Arc::clone(log.backend()),
-        removed: vec![2],
+        filter: Box::new(|mut read| {
+            read.retain(|entry| entry.offset.0 != 2);
+            Ok(read)
+        }),
     };
     let log = testing::log_on(Arc::new(cut), keys as _).await;
     let mut follower = log.follow(Topic::Feed, Partition(0), Offset(0));
     let read = next(&mut follower).await;
     let missing: Vec<_> = read.iter().map(|entry| entry.missing).collect();
     assert_eq!(missing, [0, 0, 1]);
-}
-
-/// A back end that hides entries.
-struct CutBackend {
-    inner: Arc<dyn Backend>,
-    removed: Vec<u64>,
-}
-
-#[async_trait::async_trait]
-impl Backend for CutBackend {
-    fn log_id(&self) -> [u8; 16] {
-        self.inner.log_id()
-    }
-    fn generation(&self) -> pulseward_base::Generation {
-        self.inner.generation()
-    }
-    fn partitions(&self) -> u32 {
-        self.inner.partitions()
-    }
-    async fn submit(
-        &self,
-        entries: Vec<RawAppend>,
-        class: Class,
-    ) -> Result<pulseward_eventlog::Pending, LogError> {
-        self.inner.submit(entries, class).await
-    }
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        from: Offset,
-        limits: ReadLimits,
-    ) -> Result<Vec<pulseward_eventlog::RawEntry>, LogError> {
-        let mut read = self.inner.read(topic, partition, from, limits).await?;
-        read.retain(|entry| !self.removed.contains(&entry.offset.0));
-        Ok(read)
-    }
-    async fn wait(&self, topic: Topic, part: Partition, from: Offset) -> Result<(), LogError> {
-        self.inner.wait(topic, part, from).await
-    }
-    async fn bounds(
-        &self,
-        topic: Topic,
-        partition: Partition,
-    ) -> Result<pulseward_eventlog::Bounds, LogError> {
-        self.inner.bounds(topic, partition).await
-    }
-    async fn trim(&self, points: &[pulseward_eventlog::TrimPoint]) -> Result<(), LogError> {
-        self.inner.trim(points).await
-    }
-    fn used_bytes(&self) -> u64 {
-        self.inner.used_bytes()
-    }
 }
 
 #[tokio::test]

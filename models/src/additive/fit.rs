@@ -78,11 +78,14 @@ impl Basis {
     #[must_use]
     pub fn hats(&self, hours: &Hours) -> Vec<f64> {
         let mut row = Vec::with_capacity(self.columns());
-        self.each(hours, |knots, value| {
+        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
+        for (vital, look, knots) in &self.0 {
             let start = row.len();
             row.resize(start + knots.len(), 0.0);
+            let features = features.get(*vital).and_then(Option::as_ref);
+            let value = features.and_then(|features| look.at(features));
             let (Some(value), Some(slots)) = (value, row.get_mut(start..)) else {
-                return;
+                continue;
             };
             let (left, share) = place(knots, value);
             for (index, slot) in slots.iter_mut().enumerate() {
@@ -92,22 +95,8 @@ impl Basis {
                     *slot = share;
                 }
             }
-        });
-        row
-    }
-
-    fn each(&self, hours: &Hours, mut see: impl FnMut(&[f64], Option<f64>)) {
-        let features: [_; VITALS.len()] = std::array::from_fn(|vital| hours.features(vital));
-        for (vital, look, knots) in &self.0 {
-            see(
-                knots,
-                features
-                    .get(*vital)
-                    .copied()
-                    .flatten()
-                    .and_then(|f| look.at(&f)),
-            );
         }
+        row
     }
 }
 

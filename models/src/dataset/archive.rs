@@ -2,11 +2,9 @@
 //! (`.hea`), which says how fast its clock runs, and annotations (`.atr`). Where those name rhythms
 //! alone, the beats come from `.qrs`.
 
-use std::{borrow::Cow, collections::BTreeMap, io::Read};
+use std::collections::BTreeMap;
 
-use flate2::read::MultiGzDecoder;
-
-use super::{BeatRecord, DatasetError, beats};
+use super::{BeatRecord, DatasetError, beats, csv::unpacked};
 
 /// The most bytes an archive may have once unpacked.
 const MOST_BYTES: u64 = 1 << 28;
@@ -17,13 +15,13 @@ const BLOCK: usize = 512;
 /// Reads the records of an archive, each with the name of its subject, in the order of the records'
 /// names.
 pub fn read_records(bytes: &[u8]) -> Result<Vec<(String, BeatRecord)>, DatasetError> {
-    let archive = unpacked(bytes)?;
+    let archive = unpacked(bytes, MOST_BYTES)?;
     let files = files(&archive)?;
     let of = |name: &str, kind: &'static str| files.get(&(name, kind)).copied();
     let mut records = Vec::new();
     for (name, _) in files.keys().filter(|(_, kind)| *kind == "atr") {
-        let header = of(name, "hea").ok_or_else(|| DatasetError::NoClock((*name).to_owned()))?;
-        let units = clock(header).ok_or_else(|| DatasetError::NoClock((*name).to_owned()))?;
+        let units = of(name, "hea").and_then(clock);
+        let units = units.ok_or_else(|| DatasetError::NoClock((*name).to_owned()))?;
         let read = |kind| {
             let file = of(name, kind).unwrap_or_default();
             beats::read_annotations(file, units)
@@ -38,18 +36,6 @@ pub fn read_records(bytes: &[u8]) -> Result<Vec<(String, BeatRecord)>, DatasetEr
         return Err(DatasetError::NoRecords);
     }
     Ok(records)
-}
-
-fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DatasetError> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Cow::Borrowed(bytes));
-    }
-    let mut archive = Vec::new();
-    let mut unpacking = MultiGzDecoder::new(bytes).take(MOST_BYTES + 1);
-    if unpacking.read_to_end(&mut archive)? as u64 > MOST_BYTES {
-        return Err(DatasetError::TooLarge);
-    }
-    Ok(Cow::Owned(archive))
 }
 
 /// The files of a tar by the names and endings that they have in their folder.

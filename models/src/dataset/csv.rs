@@ -1,6 +1,9 @@
 //! Reading of comma-separated text, gzipped or not.
 
-use std::io::Read;
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+};
 
 use flate2::read::MultiGzDecoder;
 
@@ -14,8 +17,8 @@ pub enum DatasetError {
     #[error("the file could not be read")]
     Read(#[from] std::io::Error),
     /// It is larger than anything this can train on.
-    #[error("the file is larger than {MOST_BYTES} bytes")]
-    TooLarge,
+    #[error("the file is larger than {0} bytes")]
+    TooLarge(u64),
     /// A column is missing.
     #[error("there is no column {0}")]
     NoColumn(&'static str),
@@ -38,18 +41,25 @@ pub enum DatasetError {
 
 /// Returns the text of a file, unpacking it when it begins like gzip.
 pub fn plain_text(bytes: &[u8]) -> Result<String, DatasetError> {
-    let mut text = String::new();
-    let read = if bytes.starts_with(&[0x1f, 0x8b]) {
+    let text = unpacked(bytes, MOST_BYTES)?.into_owned();
+    String::from_utf8(text).map_err(|_| DatasetError::Read(io::ErrorKind::InvalidData.into()))
+}
+
+/// Returns a file's bytes, unpacked when they begin like gzip; at most so many.
+pub(super) fn unpacked(bytes: &[u8], most: u64) -> Result<Cow<'_, [u8]>, DatasetError> {
+    let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut plain = Vec::new();
         MultiGzDecoder::new(bytes)
-            .take(MOST_BYTES + 1)
-            .read_to_string(&mut text)?
+            .take(most + 1)
+            .read_to_end(&mut plain)?;
+        Cow::Owned(plain)
     } else {
-        bytes.take(MOST_BYTES + 1).read_to_string(&mut text)?
+        Cow::Borrowed(bytes)
     };
-    if read as u64 > MOST_BYTES {
-        return Err(DatasetError::TooLarge);
+    if plain.len() as u64 > most {
+        return Err(DatasetError::TooLarge(most));
     }
-    Ok(text)
+    Ok(plain)
 }
 
 /// A text's lines as cells by the places of wanted columns.

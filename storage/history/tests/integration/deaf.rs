@@ -8,13 +8,11 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use prometheus::Registry;
-use pulseward_base::{Clock as _, Generation, Offset, Partition, WriterId};
+use pulseward_base::{Clock as _, Partition, WriterId};
 use pulseward_custody::KeySource;
 use pulseward_eventlog::{
-    Backend, Body, Bounds, Class, LogError, NewEntry, Pending, RawAppend, RawEntry, ReadLimits,
-    Topic, TrimPoint,
+    Body, LogError, NewEntry,
     body::{Role, Tick},
     testing,
 };
@@ -22,60 +20,6 @@ use pulseward_history::{Historian, HistorianTools, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, partitions};
-
-/// A back end that answers no reader while it is deaf.
-struct Deaf {
-    inner: Arc<dyn Backend>,
-    is_deaf: AtomicBool,
-}
-
-impl Deaf {
-    fn check(&self) -> Result<(), LogError> {
-        if self.is_deaf.load(Ordering::SeqCst) {
-            return Err(LogError::Deadline);
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Backend for Deaf {
-    fn log_id(&self) -> [u8; 16] {
-        self.inner.log_id()
-    }
-    fn generation(&self) -> Generation {
-        self.inner.generation()
-    }
-    fn partitions(&self) -> u32 {
-        self.inner.partitions()
-    }
-    async fn submit(&self, entries: Vec<RawAppend>, class: Class) -> Result<Pending, LogError> {
-        self.inner.submit(entries, class).await
-    }
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        from: Offset,
-        limits: ReadLimits,
-    ) -> Result<Vec<RawEntry>, LogError> {
-        self.check()?;
-        self.inner.read(topic, partition, from, limits).await
-    }
-    async fn wait(&self, topic: Topic, partition: Partition, from: Offset) -> Result<(), LogError> {
-        self.inner.wait(topic, partition, from).await?;
-        self.check()
-    }
-    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
-        self.inner.bounds(topic, partition).await
-    }
-    async fn trim(&self, points: &[TrimPoint]) -> Result<(), LogError> {
-        self.inner.trim(points).await
-    }
-    fn used_bytes(&self) -> u64 {
-        self.inner.used_bytes()
-    }
-}
 
 async fn tick(world: &World) {
     let tick = Tick {
@@ -110,12 +54,17 @@ async fn lag_shown(registry: &Registry, holds: impl Fn(f64) -> bool, meanwhile: 
 #[tokio::test]
 async fn b1_a_log_that_answers_again_ends_the_lag_also_where_nothing_waits_to_be_stored() {
     let mut world = World::new().await;
-    let deaf = Arc::new(Deaf {
+    let is_deaf = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&is_deaf);
+    let deaf = testing::Filtered {
         inner: Arc::clone(world.log.backend()),
-        is_deaf: AtomicBool::new(false),
-    });
+        filter: Box::new(move |read| {
+            let answers = !heard.load(Ordering::SeqCst);
+            answers.then_some(read).ok_or(LogError::Deadline)
+        }),
+    };
     let keys = Arc::clone(&world.keys) as Arc<dyn KeySource>;
-    world.log = testing::log_on(Arc::clone(&deaf) as _, keys).await;
+    world.log = testing::log_on(Arc::new(deaf), keys).await;
     let registry = Registry::new();
     let tools = HistorianTools {
         log: world.log.clone(),
@@ -132,11 +81,11 @@ async fn b1_a_log_that_answers_again_ends_the_lag_also_where_nothing_waits_to_be
     while progress.all().len() < partitions().len() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    deaf.is_deaf.store(true, Ordering::SeqCst);
+    is_deaf.store(true, Ordering::SeqCst);
     tick(&world).await;
     let time_goes_on = async || world.clock.advance(Duration::from_secs(1));
     lag_shown(&registry, |lag| lag >= 90.0, time_goes_on).await;
-    deaf.is_deaf.store(false, Ordering::SeqCst);
+    is_deaf.store(false, Ordering::SeqCst);
     lag_shown(&registry, |lag| lag < 1.0, async || tick(&world).await).await;
     stop.cancel();
     running.await.unwrap().unwrap();
